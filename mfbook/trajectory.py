@@ -1,0 +1,114 @@
+"""What a run returns: one frozen result, the same for gradient descent and gradient flow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+LOSS_REACHED = "loss reached"
+STEP_LIMIT = "step limit"
+TIME_LIMIT = "time limit"
+DIVERGED = "diverged"
+STUCK = "stopped at a critical point that is not a global minimum"
+INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, eq=False)
+class Phase:
+    """A saddle that a run approaches: where it rests, and how it leaves.
+
+    `time` is when the gradient is smallest there, `rank` the numerical rank of `W` at that time,
+    `loss` its loss. `rate` is the growth rate of the escaping direction (per unit time) and
+    `direction` the pair (u, v) of unit vectors along which W leaves, u vᵀ; both are None where
+    the method does not compute them, and at the last phase, the end point.
+    """
+
+    time: float
+    rank: int
+    W: np.ndarray
+    loss: float
+    rate: float | None = None
+    direction: tuple[np.ndarray, np.ndarray] | None = None
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Trajectory:
+    """A path of W(t) = product of the factors, from its start to where it was stopped.
+
+    For one run the shapes are as below. For a batch of runs (factors with leading axes) every
+    field but `t` gains those axes: in front, behind T where there is a T; `t` gains them only if
+    the runs have different step sizes; `phases` holds one tuple a run, in C order.
+
+    Attributes
+    ----------
+    t : (T,) times of gradient flow (iterations times learning rate for gradient descent).
+    loss : (T,) the loss at those times.
+    gradient_norm : (T,) Frobenius norm of the gradient with respect to all factors.
+    singular_values : (T, min(m, n)) singular values of W, largest first.
+    W : (m, n) the end point.
+    factors : the factors of the end point, in product order.
+    phases : the saddles visited and the end point, in order (see `Phase`).
+    converged : True where the loss tolerance was reached.
+    reason : why the run stopped, in words.
+    n_steps, n_gradients : accepted steps, and evaluations of the gradient.
+    """
+
+    t: np.ndarray
+    loss: np.ndarray
+    gradient_norm: np.ndarray
+    singular_values: np.ndarray
+    W: np.ndarray
+    factors: tuple[np.ndarray, ...]
+    phases: tuple
+    converged: bool | np.ndarray
+    reason: str | np.ndarray
+    n_steps: int | np.ndarray
+    n_gradients: int | np.ndarray
+    dense_output: Callable[[float], np.ndarray] = field(repr=False)
+
+    def W_at(self, t: float) -> np.ndarray:
+        """W at time t, for t between the first and the last time of the run."""
+        first, last = float(np.min(self.t)), float(np.max(self.t))
+        if not first <= t <= last:
+            raise ValueError(f"t must lie in [{first:g}, {last:g}], but is {t:g}")
+        return self.dense_output(t)
+
+    def __repr__(self) -> str:
+        if np.ndim(self.converged):
+            converged = int(np.sum(self.converged))
+            return f"Trajectory(<{np.size(self.converged)} runs, {converged} converged>)"
+        return (
+            f"Trajectory({self.reason}, loss {self.loss[-1]:.1e}, t = {self.t[-1]:.4g}, "
+            f"{self.n_steps} steps, {len(self.phases)} phases)"
+        )
+
+
+def resting_times(gradient_norm: np.ndarray, prominence: float = 10.0) -> list[int]:
+    """Indices at which a run rests: minima of the gradient norm, and the last index.
+
+    A minimum counts if the norm rises by the factor `prominence` on both sides of it; the start
+    counts if the norm rises by that factor after it, because a run from a tiny initialization
+    starts next to the saddle at zero.
+
+    >>> resting_times(np.array([1e-6, 1.0, 1e-3, 0.5, 0.4, 0.5, 1e-9]))
+    [0, 2, 6]
+    """
+    log = np.log(np.maximum(gradient_norm, np.finfo(float).tiny))
+    threshold = np.log(prominence)
+    rests: list[int] = []
+    low, high, at = log[0], -np.inf, 0
+    falling = True
+    for k in range(1, len(log)):
+        if falling:
+            if log[k] < low:
+                low, at = log[k], k
+            elif log[k] > low + threshold:
+                rests.append(at)
+                falling, high = False, log[k]
+        else:
+            high = max(high, log[k])
+            if log[k] < high - threshold:
+                falling, low, at = True, log[k], k
+    return [*rests, len(log) - 1]
