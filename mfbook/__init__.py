@@ -19,10 +19,12 @@ from mfbook.measures import (
     numerical_rank,
     reconstruction_error,
 )
+from mfbook.nuclear import Certified, min_nuclear_norm
 from mfbook.problems import MatrixCompletion, MatrixSensing, small_init
 from mfbook.trajectory import Phase, Trajectory
 
 __all__ = [
+    "Certified",
     "MatrixCompletion",
     "MatrixSensing",
     "Phase",
@@ -36,6 +38,7 @@ __all__ = [
     "gradient_descent",
     "ledger",
     "low_rankness",
+    "min_nuclear_norm",
     "nuclear_norm",
     "numerical_rank",
     "observation_graph",
