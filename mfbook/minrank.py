@@ -326,12 +326,15 @@ class _Component:
 
     def fit(self, rank: int, determined):
         """Factors of width `rank` that fit, or None: from what is known first, then at random."""
-        candidates = [W for W in (determined, self.truth) if W is not None]
-        for W in candidates:
+        for W in (determined, self.truth):
+            if W is None:
+                continue
             U, s, Vt = np.linalg.svd(W, full_matrices=False)
             root = np.sqrt(s[:rank])
             start = (U[:, :rank] * root)[None], (root[:, None] * Vt[:rank])[None]
-            factors = self.descend(*start, max_iters=20, patience=20)
+            # Nothing runs away here: this matrix exists, however large it is.
+            size = 2 * max(self.size, np.abs(W).max())
+            factors = self.descend(*start, max_iters=20, patience=20, largest=size)
             if factors is not None:
                 return factors
         m, n = self.values.shape
@@ -343,12 +346,13 @@ class _Component:
             max_iters = int(min(max_iters, affordable))
             count = int(max(1, min(count, self.starts, affordable / max_iters)))
             A, B = rng.standard_normal((count, m, rank)), rng.standard_normal((count, rank, n))
-            factors = self.descend(A, B, max_iters, patience=100 if affordable > 1000 else 15)
+            patience = 100 if affordable > 1000 else 15
+            factors = self.descend(A, B, max_iters, patience, BLOWN_UP * self.size)
             if factors is not None:
                 return factors
         return None
 
-    def descend(self, A, B, max_iters: int, patience: int):
+    def descend(self, A, B, max_iters: int, patience: int, largest: float):
         """Levenberg–Marquardt on all starts at once; the first that fits, polished, or None."""
         rows, cols = np.nonzero(self.mask)
         target = self.values[rows, cols]
@@ -389,7 +393,7 @@ class _Component:
                         break
                     a, b, e = a_new, b_new, e_new
                 fits = np.abs(e).max() <= FITS * self.size
-                if fits and np.abs(a @ b).max() <= BLOWN_UP * self.size:
+                if fits and np.abs(a @ b).max() <= largest:
                     return a[0], b[0]
             if since > patience:
                 break
