@@ -19,6 +19,7 @@ from mfbook.measures import (
     numerical_rank,
     reconstruction_error,
 )
+from mfbook.minrank import MinRank, min_rank
 from mfbook.nuclear import Certified, min_nuclear_norm
 from mfbook.problems import MatrixCompletion, MatrixSensing, small_init
 from mfbook.trajectory import Phase, Trajectory
@@ -27,6 +28,7 @@ __all__ = [
     "Certified",
     "MatrixCompletion",
     "MatrixSensing",
+    "MinRank",
     "Phase",
     "Trajectory",
     "claim",
@@ -39,6 +41,7 @@ __all__ = [
     "ledger",
     "low_rankness",
     "min_nuclear_norm",
+    "min_rank",
     "nuclear_norm",
     "numerical_rank",
     "observation_graph",

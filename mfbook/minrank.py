@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations
+from math import factorial
 
 import networkx as nx
 import numpy as np
@@ -68,7 +69,9 @@ def min_rank(problem: MatrixCompletion, *, starts: int = 64) -> MinRank:
     * rank r, by a sequence of r + 1 rows of which each is no combination of those before it on
       the columns where all of them are observed (then they are independent in every completion);
     * rank r, by elimination: r independent rows determine entries of every completion of rank r,
-      and the observed entries together with the determined ones exclude rank r as above.
+      and the observed entries together with the determined ones exclude rank r as above;
+    * rank r, by two minors of size r + 1 that share two unobserved entries and have no common
+      real zero.
 
     A rank is reached by the potentials of a spanning forest (rank 1), by elimination, by
     `problem.truth` if that fits, or by Levenberg–Marquardt steps on factors from many starts.
@@ -165,6 +168,9 @@ class _Component:
             factors = self.fit(rank, known if seen.all() else None)
             if factors is not None:
                 return self.answer(factors, bound, reason)
+            why = self.rootless_pair(rank)
+            if why:
+                bound, reason = rank + 1, why
         identity = (self.values, np.eye(n)) if n <= m else (np.eye(m), self.values)
         return self.answer(identity, bound, reason)
 
@@ -321,6 +327,40 @@ class _Component:
                     )
                     seen[i, new] = changed = True
         return known, error - np.where(self.mask, NOISE * self.size, 0.0), seen
+
+    def rootless_pair(self, rank: int) -> str:
+        """The reason why two unobserved entries have no real values at this rank; "" if none.
+
+        A minor of size rank + 1 with the unobserved entries x and y vanishes: (b x + d) +
+        (a x + c) y = 0. Two such equations have a common y only where their resultant, a
+        quadratic in x, is zero; a negative discriminant leaves no real x.
+        """
+        k = rank + 1
+        if max(self.mask.shape) > EXHAUSTIVE:
+            return ""
+        equations = {}
+        for S in combinations(range(len(self.mask)), k):
+            for T in combinations(range(self.mask.shape[1]), k):
+                places = np.argwhere(~self.mask[np.ix_(S, T)])
+                if len(places) != 2:
+                    continue
+                minors = np.repeat(self.values[np.ix_(S, T)][None], 4, axis=0)
+                (i, j), (p, q) = places
+                minors[:, i, j], minors[:, p, q] = (0, 1, 0, 1), (0, 0, 1, 1)
+                d, bd, cd, abcd = np.linalg.det(minors)
+                pair = (S[i], T[j]), (S[p], T[q])
+                equations.setdefault(pair, []).append((abcd - bd - cd + d, bd - d, cd - d, d))
+        # All terms of the discriminant have degree 4·rank in the data, so this is their rounding.
+        rounding = 1e-12 * factorial(k) ** 4 * self.size ** (4 * rank)
+        for pair, minors in equations.items():
+            for (a, b, c, d), (e, f, g, h) in combinations(minors, 2):
+                linear = b * g + d * e - f * c - h * a
+                if linear**2 - 4 * (b * e - f * a) * (d * g - h * c) < -rounding:
+                    return (
+                        f"at rank {rank} two minors make the unobserved entries {self.name(pair)} "
+                        "solve a quadratic equation that has no real root"
+                    )
+        return ""
 
     # --- Witnesses
 
