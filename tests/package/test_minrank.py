@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mfbook.graph import observation_graph, sampling_patterns
-from mfbook.minrank import NOT_PROVEN, min_rank
+from mfbook.minrank import NOT_PROVEN, _Component, min_rank
 from mfbook.problems import MatrixCompletion, MatrixSensing
 
 
@@ -201,6 +201,28 @@ def test_elimination_excludes_what_no_submatrix_shows():
     found = min_rank(MatrixCompletion(truth, mask))
     assert (found.rank, found.lower_bound) == (3, 3)
     assert "determined" in found.proof
+
+
+def test_a_quadratic_without_a_real_root():
+    """Unobserved diagonals: sixteen minus four entries leave rank 2 finitely many completions."""
+    mask = ~np.eye(4, dtype=bool)
+    rng = np.random.default_rng(0)
+    found = [min_rank(MatrixCompletion(rng.standard_normal((4, 4)), mask)) for _ in range(40)]
+    real = [answer for answer in found if "no real root" in answer.proof]
+    assert {answer.rank for answer in found} == {2, 3}
+    assert all(answer.proof != NOT_PROVEN for answer in found)
+    assert len(real) == sum(answer.rank == 3 for answer in found)
+
+
+def test_a_real_root_is_not_excluded():
+    """Entries of a real matrix of rank 2 always leave a common real zero."""
+    rng = np.random.default_rng(1)
+    mask = ~np.eye(4, dtype=bool)
+    for _ in range(40):
+        truth = rng.standard_normal((4, 2)) @ rng.standard_normal((2, 4))
+        assert min_rank(MatrixCompletion(truth, mask)).lower_bound == 2
+        part = _Component(np.where(mask, truth, 0), mask, None, range(4), range(4), 1)
+        assert part.rootless_pair(2) == ""
 
 
 def test_a_sequence_without_a_limit_is_no_witness():
