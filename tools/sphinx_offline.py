@@ -1,4 +1,4 @@
-"""Sphinx extension: pages that fetch nothing, from notebooks that carry their outputs."""
+"""Sphinx extension: pages from the executed twins that fetch nothing and read well aloud."""
 
 from __future__ import annotations
 
@@ -35,9 +35,16 @@ def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
             shutil.copyfile(source, target)
 
 
+def mend_roles(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:
+    """Docutils gives a bibliography's entries a role that its list may no longer contain."""
+    if "body" in context:
+        context["body"] = context["body"].replace('role="doc-biblioentry"', 'role="listitem"')
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     # Before the table of contents decides which files belong to the book (priority 900).
     app.connect("config-inited", leave_out_sources, priority=400)
+    app.connect("html-page-context", mend_roles)
     app.connect("build-finished", copy_mathjax)
     app.config.mathjax_path = MATHJAX
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,71 @@
+"""Every built page, as a reader meets it: on a desktop and a phone, in light and in dark."""
+
+import pytest
+
+from tests.browser.conftest import HTML
+from tests.browser.watch import (
+    DESKTOP,
+    OPEN_ALL,
+    PHONE,
+    axe_violations,
+    images_without_words,
+    load,
+    raw_tex,
+    sticking_out,
+    watched,
+)
+
+PAGES = sorted(
+    page.relative_to(HTML).as_posix()
+    for page in HTML.rglob("*.html")
+    # index.html only sends the reader on to the first page.
+    if "_static" not in page.parts and page != HTML / "index.html"
+)
+
+
+def faults(page, address: str) -> list[str]:
+    """What is wrong with a page, in every way that it can be looked at."""
+    found = []
+    for viewport, name in ((PHONE, "phone"), (DESKTOP, "desktop")):
+        page.set_viewport_size(viewport)
+        load(page, address)
+        page.evaluate(OPEN_ALL)
+        found += [f"{name}: wider than the window: {box}" for box in sticking_out(page)]
+        for theme in ("light", "dark"):
+            page.emulate_media(color_scheme=theme)
+            page.wait_for_function(f"document.documentElement.dataset.theme === '{theme}'")
+            found += [f"{name}, {theme}: {one}" for one in axe_violations(page)]
+    found += [f"raw TeX: {text}" for text in raw_tex(page)]
+    found += [f"TeX error: {text}" for text in page.locator("mjx-merror").all_inner_texts()]
+    found += [f"image without alt text: {source}" for source in images_without_words(page)]
+    return found
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_page(browser, site, path):
+    with watched(browser, site) as (page, wrong):
+        assert not faults(page, f"{site}/{path}") + wrong
+
+
+def test_first_page_sends_the_reader_on(browser, site):
+    page = browser.new_page()
+    page.goto(f"{site}/index.html")
+    page.wait_for_url("**/book/welcome.html")
+    assert page.locator("article h1").count() == 1
+    page.close()
+
+
+def test_page_opened_as_a_file(browser, html):
+    notation = html / "book" / "notation.html"
+    with watched(browser, notation.as_uri()) as (page, wrong):
+        load(page, notation.as_uri())
+        assert not raw_tex(page)
+        assert page.locator("mjx-container svg").count() > 0
+        assert not wrong
+
+
+def test_search_finds_a_word_of_the_book(browser, site):
+    with watched(browser, site) as (page, wrong):
+        load(page, f"{site}/search.html?q=matrix")
+        page.locator("#search-results li a").first.wait_for()
+        assert not wrong

@@ -1,0 +1,58 @@
+"""Each check of a page sees the fault that it is there for."""
+
+import pytest
+
+from tests.browser.test_pages import faults
+from tests.browser.watch import watched
+
+PAGE = """<!doctype html><html lang="en" data-theme="light"><head><title>A page</title>
+<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,"></head>
+<body><main><h1>A page</h1>{body}</main>
+<script>
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const paint = () => {{
+    document.documentElement.dataset.theme = dark.matches ? "dark" : "light";
+  }};
+  paint(); dark.addEventListener("change", paint);
+</script></body></html>"""
+
+
+@pytest.fixture
+def look(browser, tmp_path):
+    """Everything wrong with a page of this body."""
+
+    def look(body: str) -> list[str]:
+        page = tmp_path / "page.html"
+        page.write_text(PAGE.format(body=body), "utf-8")
+        with watched(browser, page.as_uri()) as (tab, wrong):
+            return faults(tab, page.as_uri()) + wrong
+
+    return look
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        ("<p>Let $x$ be.</p>", "raw TeX: $x$"),
+        (r"<p>Let \alpha be.</p>", r"raw TeX: \alpha"),
+        ("<mjx-merror>Undefined control sequence</mjx-merror>", "TeX error: Undefined"),
+        ('<img src="data:image/gif;base64,R0lGODlhAQABAAAAACw=">', "image without alt text"),
+        ('<img alt="x" src="http://127.0.0.1:1/x.png">', "asks another host"),
+        ("<script>console.error('oh')</script>", "console error: oh"),
+        ("<script>throw new Error('oh')</script>", "script error: oh"),
+        ('<div style="width: 600px">wide</div>', "phone: wider than the window"),
+        ('<p style="color: #ccc; background: #fff">pale</p>', "desktop, light: color-contrast"),
+        (
+            "<style>[data-theme=dark] p {color: #ccc}</style><p>pale</p>",
+            "desktop, dark: color-contr",
+        ),
+    ],
+)
+def test_fault_is_seen(look, body, fault):
+    found = look(body)
+    assert any(one.startswith(fault) for one in found), found
+
+
+def test_page_without_fault_passes(look):
+    wide = '<div tabindex="0" style="overflow-x: auto"><div style="width: 600px">wide</div></div>'
+    assert not look(f"<p>Costs 3 dollars. <code>$x$</code></p>{wide}")

@@ -1,0 +1,119 @@
+"""A page as a reader meets it, and everything that goes wrong while it is shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.resources import files
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Browser, Page
+
+DESKTOP = {"width": 1280, "height": 900}
+PHONE = {"width": 390, "height": 844}
+
+# Text that a reader sees outside code, where a backslash word or a pair of dollars is TeX that
+# was not typeset.
+VISIBLE_TEXT = """() => {
+  const copy = document.body.cloneNode(true);
+  copy.querySelectorAll('script, style, pre, code, mjx-container, noscript')
+      .forEach(node => node.remove());
+  return copy.textContent;
+}"""
+RAW_TEX = re.compile(r"\\[a-zA-Z]+|\\[()\[\]]|\$[^$\n]{1,200}\$")
+
+OPEN_ALL = """() => {
+  document.querySelectorAll('details').forEach(node => { node.open = true; });
+  document.querySelectorAll('.toggle-hidden > .toggle-button, button.toggle-button-hidden')
+      .forEach(node => node.click());
+}"""
+# The boxes that stick out of the window although nothing around them scrolls or clips them.
+STICKING_OUT = """() => {
+  const wide = [];
+  for (const node of document.querySelectorAll('main *')) {
+    if (node.parentElement.closest('mjx-container, svg')) continue;
+    const box = node.getBoundingClientRect();
+    if (box.width === 0 || box.right <= window.innerWidth + 1) continue;
+    let held = getComputedStyle(node).visibility === 'hidden';
+    for (let up = node.parentElement; up && up.tagName !== 'MAIN'; up = up.parentElement)
+      held ||= getComputedStyle(up).overflowX !== 'visible';
+    if (!held) wide.push(node.outerHTML.slice(0, 160));
+  }
+  const over = document.documentElement.scrollWidth - window.innerWidth;
+  if (over > 0 && !wide.length) wide.push(`the page itself, by ${over} pixels`);
+  return wide.slice(0, 5);
+}"""
+
+
+@contextmanager
+def watched(browser: Browser, site: str) -> Iterator[tuple[Page, list[str]]]:
+    """A new page of this site; the list fills with whatever goes wrong while it is shown."""
+    wrong: list[str] = []
+    host = urlsplit(site).netloc
+    context = browser.new_context(viewport=DESKTOP)
+    page = context.new_page()
+
+    def request(seen) -> None:
+        parts = urlsplit(seen.url)
+        if parts.scheme not in ("data", "blob") and parts.netloc != host:
+            wrong.append(f"asks another host: {seen.url}")
+
+    page.on("request", request)
+    page.on(
+        "response",
+        lambda seen: seen.status >= 400 and wrong.append(f"answer {seen.status}: {seen.url}"),
+    )
+    page.on(
+        "console",
+        lambda seen: seen.type == "error" and wrong.append(f"console error: {seen.text}"),
+    )
+    page.on("pageerror", lambda seen: wrong.append(f"script error: {seen}"))
+    try:
+        yield page, wrong
+    finally:
+        context.close()
+
+
+def load(page: Page, address: str) -> None:
+    """Load a page, wait until its mathematics is typeset, and let no colour fade in slowly."""
+    page.goto(address)
+    page.add_style_tag(content="* { transition: none !important; animation: none !important; }")
+    page.evaluate("async () => { if (window.MathJax) await window.MathJax.startup.promise; }")
+
+
+def raw_tex(page: Page) -> list[str]:
+    return RAW_TEX.findall(page.evaluate(VISIBLE_TEXT))
+
+
+def images_without_words(page: Page) -> list[str]:
+    return page.evaluate(
+        "() => [...document.images].filter(i => !(i.getAttribute('alt') || '').trim())"
+        ".map(i => i.getAttribute('src'))"
+    )
+
+
+def sticking_out(page: Page) -> list[str]:
+    return page.evaluate(STICKING_OUT)
+
+
+@cache
+def axe_source() -> str:
+    return files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8")
+
+
+def axe_violations(page: Page) -> list[str]:
+    """What axe-core calls serious or critical, each with the first elements concerned."""
+    if not page.evaluate("() => 'axe' in window"):
+        page.evaluate(axe_source())
+    # Its preloading asks for style sheets at addresses that it resolves wrongly.
+    found = page.evaluate(
+        "async () => (await axe.run({preload: false, resultTypes: ['violations']})).violations"
+    )
+    return [
+        f"{one['id']} ({one['impact']}): {one['help']}: "
+        + "; ".join(node["html"][:200] for node in one["nodes"][:4])
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]
