@@ -317,24 +317,9 @@ def _entries(problem: MatrixCompletion, psd: bool) -> _Entries:
             f"infeasible: the diagonal entry ({i}, {i}) is zero, which makes row {i} of a positive "
             "semidefinite matrix zero, but a nonzero entry of it is observed; leave psd=False"
         )
-    forced = zero[:, None] | zero[None, :]
-    # Ω grows by the forced zeros only in the primal: the dual point weighs observed entries alone.
-    return (
-        _ForcedEntries(both & ~forced, values, mask, forced)
-        if zero.any()
-        else _Entries(both, values, mask)
-    )
-
-
-class _ForcedEntries(_Entries):
-    """Symmetric Ω, some rows and columns of W being zero by a zero on the diagonal."""
-
-    def __init__(self, mask, particular, observed, forced):
-        super().__init__(mask, particular, observed)
-        object.__setattr__(self, "forced", forced)
-
-    def project(self, W):
-        return np.where(self.forced, 0.0, super().project(W))
+    # They couple to nothing then, and the least trace makes them zero: no constraint is needed,
+    # and none could carry a multiplier, for the dual optimum need not be attained there.
+    return _Entries(both & ~zero[:, None] & ~zero, values, mask)
 
 
 def _span(problem: MatrixSensing, psd: bool) -> _Span:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mfbook.graph import observation_graph, sampling_patterns
-from mfbook.minrank import NOT_PROVEN, _Component, min_rank
+from mfbook.minrank import BLOWN_UP, NOT_PROVEN, _Component, min_rank
 from mfbook.problems import MatrixCompletion, MatrixSensing
 
 
@@ -46,6 +46,7 @@ def random_mask(rng, shape):
         ("1e-20 1; 2 ?", 1),
         ("1 1; 1e-20 2e-20", 2),
         ("1 1; 1 1.0000001", 2),
+        ("1 1 1; 1 2 3; 1e-20 4e-20 9e-20", 3),
         ("0.1 0.3; 0.7 2.1", 1),
         # Bai et al. 2024, the matrices M1, M2, M3.
         ("1 2 ?; 3 ? ?; ? ? 5", 1),
@@ -230,6 +231,31 @@ def test_a_sequence_without_a_limit_is_no_witness():
     found = solve("0 1; 2 ?")
     assert found.rank == 2
     assert np.abs(found.W).max() < 100
+    mask = np.array([[True, True], [True, False]])
+    part = _Component(np.array([[0.0, 1], [2, 0]]), mask, None, range(2), range(2), 64)
+    assert part.fit(1, None) is None
+    # Started where the residual is 1e-13 and the entry out of sight 1e13, it is refused as well.
+    small = 1e-13 * part.size
+    far = np.array([[[small], [1.0]]]), np.array([[[1.0, 1 / small]]])
+    far = far[0] * np.array([1.0, part.values[1, 0]])[:, None], far[1] * [1.0, part.values[0, 1]]
+    assert part.descend(*far, 5, 5, np.inf) is not None
+    assert part.descend(*far, 5, 5, BLOWN_UP * part.size) is None
+
+
+def test_a_residual_above_rounding_is_no_witness():
+    values = np.outer([1.0, 2, 3], [1.0, 1, 2])
+    values[2, 2] += 1e-10
+    part = _Component(values, np.ones((3, 3), bool), None, range(3), range(3), 8)
+    assert part.fit(1, None) is None
+
+
+def test_larger_than_the_exhaustive_search():
+    rng = np.random.default_rng(0)
+    truth = rng.standard_normal((12, 3)) @ rng.standard_normal((3, 10))
+    problem = MatrixCompletion(truth, rng.random((12, 10)) < 0.7)
+    found = min_rank(problem)
+    check(problem, found)
+    assert (found.rank, found.lower_bound) == (3, 3)
 
 
 def test_bad_input():

@@ -190,8 +190,17 @@ def test_psd_for_a_larger_matrix():
 
 def test_a_zero_on_the_diagonal_zeroes_its_row():
     found = min_nuclear_norm(MatrixCompletion.from_text("0 ? ?; ? 3 ?; ? 1 ?"), psd=True)
-    assert not found.W[0].any()
+    assert found.W[0, 0] == 0
+    assert np.abs(found.W[0]).max() < 1e-14
     assert found.value == pytest.approx(3 + 1 / 3)
+
+
+def test_a_symmetric_pair_that_differs_by_rounding_is_kept_to_the_bit():
+    below, above = np.nextafter(0.3, 0), np.nextafter(0.3, 1)
+    problem = MatrixCompletion([[1.0, below], [above, np.nan]], [[True, True], [True, False]])
+    found = min_nuclear_norm(problem, psd=True)
+    assert (found.W[0, 1], found.W[1, 0]) == (below, above)
+    assert found.value == pytest.approx(1.09)
 
 
 @pytest.mark.parametrize(
