@@ -11,6 +11,7 @@ and keeps its outputs.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import re
 import sys
@@ -100,6 +101,12 @@ class Runner:
             leave=False,
             disable=None,
         )
+        reached: list[nbformat.NotebookNode] = []
+
+        def started(cell: nbformat.NotebookNode, cell_index: int) -> None:
+            reached[:] = [cell]
+            bar.update(cell_index - bar.n)
+
         client = NotebookClient(
             source,
             kernel_name=KERNEL["name"],
@@ -108,16 +115,16 @@ class Runner:
             # The kernel's own warnings are about its sockets, which never leave this machine.
             extra_arguments=["--IPKernelApp.log_level=40"],
             resources={"metadata": {"path": str(chapter.source.parent)}},
-            on_cell_start=lambda cell, cell_index: bar.update(cell_index - bar.n),
+            on_cell_start=started,
         )
         failure = ""
         try:
-            client.execute()
+            asyncio.run(client.async_execute())
             store(chapter, source, code)
-        except CellExecutionError:
-            failure = describe_failure(chapter, source)
+        except CellExecutionError as error:
+            failure = describe_failure(chapter, reached[0], error.traceback)
         except DeadKernelError:
-            failure = f"{chapter.source}: the kernel died (out of memory?)"
+            failure = f"{os.path.relpath(chapter.source)}: the kernel died (out of memory?)"
         finally:
             bar.close()
             with self.lock:
@@ -125,29 +132,19 @@ class Runner:
         return Result(chapter, time.monotonic() - start, failure)
 
 
-def describe_failure(chapter: Chapter, notebook: nbformat.NotebookNode) -> str:
+def describe_failure(chapter: Chapter, cell: nbformat.NotebookNode, trace: str) -> str:
     """The failing cell: where it stands in the source, its code, and the traceback."""
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            if output.output_type == "error" and "raises-exception" not in cell.metadata.get(
-                "tags", []
-            ):
-                line = line_of(chapter.source.read_text("utf-8"), cell.source)
-                code = "\n".join(f"    {text}" for text in cell.source.splitlines())
-                trace = "\n".join(output.traceback)
-                if not sys.stdout.isatty():
-                    trace = re.sub(r"\x1b\[[0-9;]*m", "", trace)
-                where = os.path.relpath(chapter.source, ROOT)
-                return f"{where}:{line}: this cell failed\n\n{code}\n\n{trace}"
-    return f"{chapter.source}: a cell failed without saying why"
+    text = chapter.source.read_text("utf-8")
+    line = text[: max(text.find(f"\n{cell.source}\n"), 0) + 1].count("\n") + 1
+    code = "\n".join(f"    {part}" for part in cell.source.splitlines())
+    if not sys.stdout.isatty():
+        trace = re.sub(r"\x1b\[[0-9;]*m", "", trace)
+    where = os.path.relpath(chapter.source)
+    return f"{where}:{line}: this cell failed\n\n{code}\n\n{trace}"
 
 
-def line_of(text: str, code: str) -> int:
-    return text[: max(text.find(code), 0)].count("\n") + 1
-
-
-def choose(names: list[str]) -> list[Chapter]:
-    known = {chapter.name: chapter for chapter in chapters()}
+def choose(names: list[str], book: Path) -> list[Chapter]:
+    known = {chapter.name: chapter for chapter in chapters(book)}
     wanted = [re.sub(r"^(\./)?book/|\.(md|ipynb)$", "", name) for name in names]
     unknown = [name for name in wanted if name not in known]
     if unknown:
@@ -155,17 +152,17 @@ def choose(names: list[str]) -> list[Chapter]:
     return [known[name] for name in wanted] if wanted else list(known.values())
 
 
-def main() -> int:
+def main(words: list[str] | None = None, root: Path = ROOT) -> int:
     parser = argparse.ArgumentParser(description="Execute the chapters whose code changed.")
     parser.add_argument("chapters", nargs="*", help="such as data/graph; default: all of them")
     parser.add_argument("--all", action="store_true", help="execute them even when up to date")
     parser.add_argument("--jobs", type=int, default=2, help="chapters at once (default: 2)")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
 
     kernels.prepare()
-    package = ROOT / "mfbook"
+    package = root / "mfbook"
     waiting: list[Chapter] = []
-    for chapter in choose(arguments.chapters):
+    for chapter in choose(arguments.chapters, root / "book"):
         state = "run" if arguments.all else refresh_text(chapter, package)
         if state == "run":
             waiting.append(chapter)

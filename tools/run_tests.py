@@ -28,7 +28,7 @@ STAGES: list[tuple[str, list[list[str]]]] = [
         ],
     ),
     ("package", [[*PYTEST, *PARALLEL, "--doctest-modules", "mfbook", "tests/package"]]),
-    ("book", [[*PYTEST, "tests/book"]]),
+    ("book", [[*PYTEST, *PARALLEL, "tests/book"]]),
     (
         "stored outputs",
         [
@@ -43,7 +43,7 @@ STAGES: list[tuple[str, list[list[str]]]] = [
         ],
     ),
     ("pages", [["make", "--no-print-directory", "book"]]),
-    ("browser", [[*PYTEST, "tests/browser"]]),
+    ("browser", [[*PYTEST, "-n", "2", "tests/browser"]]),
 ]
 
 

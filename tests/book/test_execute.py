@@ -1,0 +1,155 @@
+"""`make execute`: what runs again and what does not, and that a twin is never half written."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import nbformat
+import pytest
+
+from tools.chapters import ROOT, Chapter, chapters, out_of_step
+from tools.execute import main
+
+HEADER = """---
+jupytext:
+  formats: md:myst,ipynb
+  text_representation:
+    extension: .md
+    format_name: myst
+kernelspec:
+  display_name: Python 3
+  language: python
+  name: python3
+---
+
+"""
+
+
+def cell(code: str, options: str = "") -> str:
+    return f"```{{code-cell}} ipython3\n{options}{code}\n```\n\n"
+
+
+SUM = cell("import helper\nprint(helper.two() + 1)") + cell("object()")
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """A book of one chapter, `part/sum`, and a package."""
+    (tmp_path / "book" / "part").mkdir(parents=True)
+    (tmp_path / "mfbook").mkdir()
+    (tmp_path / "mfbook" / "helper.py").write_text("def two():\n    return 2\n", "utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "mfbook"))
+    write(tmp_path, f"{HEADER}# A sum\n\n{SUM}")
+    return tmp_path
+
+
+def write(root, text: str) -> Chapter:
+    chapter = Chapter("part/sum", root / "book")
+    chapter.source.write_text(text, "utf-8")
+    return chapter
+
+
+def execute(root, capsys, *words: str) -> tuple[int, str]:
+    code = main(list(words), root)
+    return code, capsys.readouterr().out
+
+
+def test_a_chapter_runs_again_only_for_a_reason(root, capsys):
+    (chapter,) = chapters(root / "book")
+    code, said = execute(root, capsys)
+    assert code == 0 and "executed in" in said
+    assert not out_of_step(chapter)
+    assert chapter.read_twin().cells[1].outputs[0].text == "3\n"
+    first = chapter.twin.read_bytes()
+
+    assert "up to date" in execute(root, capsys)[1]
+    assert "executed in" in execute(root, capsys, "--all")[1]
+    assert chapter.twin.read_bytes() == first, "two runs differ"
+
+    write(root, f"{HEADER}# A better title\n\n{SUM}")
+    assert out_of_step(chapter)
+    assert "text renewed" in execute(root, capsys)[1]
+    assert not out_of_step(chapter)
+    assert chapter.read_twin().cells[1].outputs[0].text == "3\n"
+
+    (root / "mfbook" / "helper.py").write_text("def two():\n    return 2.0\n", "utf-8")
+    assert "executed in" in execute(root, capsys, "part/sum")[1]
+    assert chapter.read_twin().cells[1].outputs[0].text == "3.0\n"
+
+    twin = chapter.read_twin()
+    twin.cells[1].outputs[0].text = "4\n"
+    nbformat.write(twin, chapter.twin)
+    assert "executed in" in execute(root, capsys)[1], "a stored output was changed by hand"
+
+
+def test_data_and_claims_count_where_the_code_names_them(root, capsys):
+    ledger, numbers = root / "book" / "claims.yml", root / "book" / "part" / "numbers.txt"
+    ledger.write_text("- {id: one, note: a}\n- {id: two, note: a}\n", "utf-8")
+    numbers.write_text("1", "utf-8")
+    write(root, HEADER + cell('print(open("numbers.txt").read(), "one")'))
+    assert "executed in" in execute(root, capsys)[1]
+
+    ledger.write_text("- {id: one, note: a}\n- {id: two, note: b}\n", "utf-8")
+    assert "up to date" in execute(root, capsys)[1]
+    ledger.write_text("- {id: one, note: b}\n- {id: two, note: b}\n", "utf-8")
+    assert "executed in" in execute(root, capsys)[1]
+    numbers.write_text("2", "utf-8")
+    assert "executed in" in execute(root, capsys)[1]
+
+
+def test_a_failing_cell_is_shown_and_its_chapter_kept(root, capsys):
+    (chapter,) = chapters(root / "book")
+    execute(root, capsys)
+    before = chapter.twin.read_bytes()
+    write(root, f"{HEADER}# A sum\n\n{cell('zero = 0')}{cell('1 / zero')}")
+    code, said = execute(root, capsys)
+    assert code == 1
+    assert "sum.md:20: this cell failed" in said
+    assert "    1 / zero" in said and "ZeroDivisionError: division by zero" in said
+    assert "0 of 1 chapters executed" in said
+    assert chapter.twin.read_bytes() == before
+
+
+def test_an_unknown_chapter_is_named(root):
+    with pytest.raises(SystemExit, match=r"no such chapter: part/gone; there are: part/sum"):
+        main(["part/gone"], root)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal as a keyboard does")
+def test_an_interrupted_run_leaves_the_old_twin(root, capsys):
+    (chapter,) = chapters(root / "book")
+    execute(root, capsys)
+    before = chapter.twin.read_bytes()
+    reached = root / "reached"
+    waits = f"import os, pathlib, time\npathlib.Path({str(reached)!r}).write_text(str(os.getpid()))"
+    write(root, HEADER + cell(waits) + cell("time.sleep(60)"))
+    shutil.copytree(ROOT / "tools", root / "tools")
+
+    run = subprocess.Popen([sys.executable, "tools/execute.py"], cwd=root, stderr=subprocess.PIPE)
+    wait_for(lambda: reached.exists() and reached.read_text())
+    run.send_signal(signal.SIGINT)
+    _, said = run.communicate(timeout=20)
+
+    assert run.returncode == 130
+    assert b"keep their old outputs" in said
+    assert chapter.twin.read_bytes() == before
+    assert [path.name for path in chapter.twin.parent.iterdir() if path.suffix == ".tmp"] == []
+    wait_for(lambda: not alive(int(reached.read_text())))
+
+
+def wait_for(condition, seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
