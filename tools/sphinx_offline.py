@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 from pathlib import Path
 
@@ -35,16 +36,28 @@ def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
             shutil.copyfile(source, target)
 
 
-def mend_roles(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:
-    """Docutils gives a bibliography's entries a role that its list may no longer contain."""
-    if "body" in context:
-        context["body"] = context["body"].replace('role="doc-biblioentry"', 'role="listitem"')
+# What the extensions write into a page, and what stands there instead.
+MENDED = [
+    # A list may no longer contain the role that docutils gives to a bibliography's entries.
+    (r'role="doc-biblioentry"', 'role="listitem"'),
+    # Identifiers that come again with every theorem, proof, exercise and solution.
+    (r' id="(proof|exercise|solution)-content"', ""),
+    (r'<div class="proof admonition" id="proof">', '<div class="proof admonition mf-proof">'),
+    (r"(mf-proof\">\s*<p>)Proof\.", r"\1<em>Proof.</em>"),
+    # A space that a link would underline.
+    (r"Solution to(<a [^>]*>) ", r"Solution to \1"),
+]
+
+
+def mend(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:
+    for written, meant in MENDED:
+        context["body"] = re.sub(written, meant, context.get("body", ""))
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     # Before the table of contents decides which files belong to the book (priority 900).
     app.connect("config-inited", leave_out_sources, priority=400)
-    app.connect("html-page-context", mend_roles)
+    app.connect("html-page-context", mend)
     app.connect("build-finished", copy_mathjax)
     app.config.mathjax_path = MATHJAX
     return {"parallel_read_safe": True, "parallel_write_safe": True}
