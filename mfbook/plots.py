@@ -1,6 +1,7 @@
 """The house style of the figures, and the drawings that several chapters share.
 
-A plot never computes: it is handed what it shows. Importing this module sets the style.
+A plot never computes: it is handed what it shows. A chapter begins its first figure with
+`plt.style.use(mf.plots.HOUSE)`.
 """
 
 from __future__ import annotations
@@ -28,25 +29,24 @@ BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW, GREY = (
 CONNECTIVITY = {"connected": RED, "complete-bipartite": GREEN, "disconnected": BLUE}
 MARKERS = {"connected": "o", "complete-bipartite": "s", "disconnected": "^"}
 
-plt.rcParams.update(
-    {
-        "figure.dpi": 140,
-        "figure.figsize": (7.0, 3.2),
-        "figure.constrained_layout.use": True,
-        "figure.facecolor": "white",
-        "savefig.facecolor": "white",
-        "font.size": 10,
-        "axes.titlesize": 10,
-        "axes.prop_cycle": plt.cycler(color=[BLUE, RED, GREEN, ORANGE, PINK, SKY, GREY]),
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "axes.axisbelow": True,
-        "grid.color": "#e4e4e4",
-        "legend.frameon": False,
-        "lines.linewidth": 1.6,
-    }
-)
+#: the house style, for `plt.style.use`
+HOUSE = {
+    "figure.dpi": 140,
+    "figure.figsize": (7.0, 3.2),
+    "figure.constrained_layout.use": True,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.prop_cycle": plt.cycler(color=[BLUE, RED, GREEN, ORANGE, PINK, SKY, GREY]),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e4e4e4",
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+}
 
 
 def matrix(ax: Axes, W, *, problem: MatrixCompletion | None = None, title: str = "") -> None:
@@ -82,10 +82,10 @@ def matrix(ax: Axes, W, *, problem: MatrixCompletion | None = None, title: str =
 def observation_graph_of(ax: Axes, mask, *, title: str = "") -> None:
     """Draw the observation graph: rows on the left, columns on the right, a colour a component."""
     palette = [BLUE, RED, GREEN, ORANGE, PINK]
-    ax.set(title=title, xticks=[], yticks=[], xlim=(-0.35, 1.35))
+    last = max(np.shape(mask)) - 1
+    ax.set(title=title, xticks=[], yticks=[], xlim=(-0.35, 1.35), ylim=(last + 0.45, -0.45))
     ax.grid(False)
     ax.spines[:].set_visible(False)
-    ax.invert_yaxis()
     graph = observation_graph(mask)
     for k, (rows, cols) in enumerate(components(mask)):
         colour = palette[k % len(palette)]
