@@ -4,9 +4,8 @@ import pytest
 
 from tests.browser.conftest import HTML
 from tests.browser.watch import (
-    DESKTOP,
     OPEN_ALL,
-    PHONE,
+    VIEWS,
     axe_violations,
     images_without_words,
     load,
@@ -26,15 +25,16 @@ PAGES = sorted(
 def faults(page, address: str) -> list[str]:
     """What is wrong with a page, in every way that it can be looked at."""
     found = []
-    for viewport, name in ((PHONE, "phone"), (DESKTOP, "desktop")):
-        page.set_viewport_size(viewport)
-        load(page, address)
-        page.evaluate(OPEN_ALL)
-        found += [f"{name}: wider than the window: {box}" for box in sticking_out(page)]
-        for theme in ("light", "dark"):
-            page.emulate_media(color_scheme=theme)
-            page.wait_for_function(f"document.documentElement.dataset.theme === '{theme}'")
-            found += [f"{name}, {theme}: {one}" for one in axe_violations(page)]
+    for window, theme, rules in VIEWS:
+        if page.viewport_size != window or page.url != address:
+            page.set_viewport_size(window)
+            load(page, address)
+            page.evaluate(OPEN_ALL)
+        page.emulate_media(color_scheme=theme)
+        page.wait_for_function(f"document.documentElement.dataset.theme === '{theme}'")
+        where = f"{window['width']} pixels, {theme}"
+        found += [f"{where}: wider than the window: {box}" for box in sticking_out(page)]
+        found += [f"{where}: {one}" for one in axe_violations(page, rules)]
     found += [f"raw TeX: {text}" for text in raw_tex(page)]
     found += [f"TeX error: {text}" for text in page.locator("mjx-merror").all_inner_texts()]
     found += [f"image without alt text: {source}" for source in images_without_words(page)]

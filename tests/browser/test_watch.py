@@ -5,6 +5,7 @@ import pytest
 from tests.browser.test_pages import faults
 from tests.browser.watch import watched
 
+PALE = "1280 pixels, light: color-contrast"
 PAGE = """<!doctype html><html lang="en" data-theme="light"><head><title>A page</title>
 <meta name="viewport" content="width=device-width"><link rel="icon" href="data:,"></head>
 <body><main><h1>A page</h1>{body}</main>
@@ -40,11 +41,11 @@ def look(browser, tmp_path):
         ('<img alt="x" src="http://127.0.0.1:1/x.png">', "asks another host"),
         ("<script>console.error('oh')</script>", "console error: oh"),
         ("<script>throw new Error('oh')</script>", "script error: oh"),
-        ('<div style="width: 600px">wide</div>', "phone: wider than the window"),
-        ('<p style="color: #ccc; background: #fff">pale</p>', "desktop, light: color-contrast"),
+        ('<div style="width: 600px">wide</div>', "390 pixels, light: wider than the window"),
+        ('<p style="color: #ccc; background: #fff">pale</p>', PALE),
         (
             "<style>[data-theme=dark] p {color: #ccc}</style><p>pale</p>",
-            "desktop, dark: color-contr",
+            "1280 pixels, dark: color",
         ),
     ],
 )
