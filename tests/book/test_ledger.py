@@ -112,5 +112,3 @@ def run_until(chapter: str, id: str, old: str, new: str) -> None:
 def test_a_broken_chapter_fails_its_check(chapter, id, old, new):
     with pytest.raises(ClaimFailed, match=id):
         run_until(chapter, id, old, new)
-
-
