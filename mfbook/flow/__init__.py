@@ -1,0 +1,1 @@
+"""Gradient flow on factored matrices, right at any scale of the initialization."""
