@@ -1,1 +1,56 @@
 """mfbook: what gradient flow chooses when it completes a matrix from almost nothing."""
+
+from importlib import import_module
+
+from mfbook import examples
+from mfbook.claims import claim, ledger
+from mfbook.descent import gradient_descent
+from mfbook.graph import (
+    components,
+    connectivity,
+    entry_graph,
+    observation_graph,
+    sampling_patterns,
+)
+from mfbook.measures import (
+    effective_rank,
+    low_rankness,
+    nuclear_norm,
+    numerical_rank,
+    reconstruction_error,
+)
+from mfbook.nuclear import Certified, min_nuclear_norm
+from mfbook.problems import MatrixCompletion, MatrixSensing, small_init
+from mfbook.trajectory import Phase, Trajectory
+
+__all__ = [
+    "Certified",
+    "MatrixCompletion",
+    "MatrixSensing",
+    "Phase",
+    "Trajectory",
+    "claim",
+    "components",
+    "connectivity",
+    "effective_rank",
+    "entry_graph",
+    "examples",
+    "gradient_descent",
+    "ledger",
+    "low_rankness",
+    "min_nuclear_norm",
+    "nuclear_norm",
+    "numerical_rank",
+    "observation_graph",
+    "plots",
+    "reconstruction_error",
+    "sampling_patterns",
+    "small_init",
+]
+
+
+def __getattr__(name: str):
+    """Load `mf.plots` at its first use: matplotlib takes longer to import than all the rest."""
+    if name == "plots":
+        return import_module("mfbook.plots")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,6 +7,8 @@ gradient of the loss with respect to W. Everything else in the package is built 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -67,13 +69,28 @@ class _LeastSquares:
 
     loss: str
     n_observed: int
+    _residual_ndim: ClassVar[int]
 
     @property
     def _weight(self) -> float:
         """Factor c in loss = c · Σ r²."""
         return 0.5 if self.loss == "half" else 1.0 / self.n_observed
 
-    def loss_of_residual(self, residual: np.ndarray, axes: tuple[int, ...]) -> np.ndarray | float:
+    def loss_value(self, W: ArrayLike) -> float | np.ndarray:
+        """f(W); an array over the leading axes of W where it has any."""
+        return self._loss_of(self.residual(W))
+
+    def gradient(self, W: ArrayLike) -> np.ndarray:
+        """∇f(W), of the shape of W."""
+        return self._gradient_of(self.residual(W))
+
+    def value_and_gradient(self, W: ArrayLike) -> tuple[float | np.ndarray, np.ndarray]:
+        """f(W) and ∇f(W) from one evaluation of the residual."""
+        residual = self.residual(W)
+        return self._loss_of(residual), self._gradient_of(residual)
+
+    def _loss_of(self, residual: np.ndarray) -> float | np.ndarray:
+        axes = tuple(range(-self._residual_ndim, 0))
         value = self._weight * np.square(residual).sum(axis=axes)
         return float(value) if np.ndim(value) == 0 else value
 
@@ -119,6 +136,8 @@ class MatrixCompletion(_LeastSquares):
     >>> problem.gradient([[0, 2], [1, 6]]).round(3).tolist()
     [[-0.667, 0.0], [-1.333, 0.0]]
     """
+
+    _residual_ndim = 2
 
     values: np.ndarray
     mask: np.ndarray
@@ -195,13 +214,8 @@ class MatrixCompletion(_LeastSquares):
         """W − M on the observed entries, zero elsewhere; (..., m, n) for W of shape (..., m, n)."""
         return np.where(self.mask, self._candidate(W) - self.values, 0.0)
 
-    def loss_value(self, W: ArrayLike) -> float | np.ndarray:
-        """f(W); an array over the leading axes of W where it has any."""
-        return self.loss_of_residual(self.residual(W), axes=(-2, -1))
-
-    def gradient(self, W: ArrayLike) -> np.ndarray:
-        """∇f(W), of the shape of W."""
-        return 2.0 * self._weight * self.residual(W)
+    def _gradient_of(self, residual: np.ndarray) -> np.ndarray:
+        return 2.0 * self._weight * residual
 
     def words(self) -> list[list[str]]:
         """The matrix as words, ★ where nothing is observed."""
@@ -250,6 +264,8 @@ class MatrixSensing(_LeastSquares):
     [[-1.0, 0.0], [0.0, -1.0]]
     """
 
+    _residual_ndim = 1
+
     measurements: np.ndarray
     targets: np.ndarray
     loss: str = field(default="half", kw_only=True)
@@ -291,13 +307,7 @@ class MatrixSensing(_LeastSquares):
         flat = W.reshape(*W.shape[:-2], -1)
         return flat @ self.measurements.reshape(self.n_observed, -1).T - self.targets
 
-    def loss_value(self, W: ArrayLike) -> float | np.ndarray:
-        """f(W); an array over the leading axes of W where it has any."""
-        return self.loss_of_residual(self.residual(W), axes=(-1,))
-
-    def gradient(self, W: ArrayLike) -> np.ndarray:
-        """∇f(W), of the shape of W."""
-        residual = self.residual(W)
+    def _gradient_of(self, residual: np.ndarray) -> np.ndarray:
         flat = residual @ self.measurements.reshape(self.n_observed, -1)
         return 2.0 * self._weight * flat.reshape(*residual.shape[:-1], *self.shape)
 
@@ -334,7 +344,7 @@ def factors_of(problem, factors) -> tuple[np.ndarray, ...]:
     shapes = [array.shape for array in arrays]
     if not arrays or min(array.ndim for array in arrays) < 2:
         raise ValueError(f"factors must be matrices, but have the shapes {shapes}")
-    inner = all(a.shape[-1] == b.shape[-2] for a, b in zip(arrays, arrays[1:], strict=False))
+    inner = all(a.shape[-1] == b.shape[-2] for a, b in pairwise(arrays))
     if not inner or (arrays[0].shape[-2], arrays[-1].shape[-1]) != problem.shape:
         raise ValueError(
             f"the factors must multiply to the problem's shape {problem.shape}, but have the "
@@ -390,7 +400,4 @@ def small_init(
     rng = np.random.default_rng(rng)
     batch = (batch,) if np.ndim(batch) == 0 else tuple(batch)
     sizes = [m, *[width] * (depth - 1), n]
-    return tuple(
-        rng.standard_normal((*batch, rows, cols))
-        for rows, cols in zip(sizes, sizes[1:], strict=False)
-    )
+    return tuple(rng.standard_normal((*batch, rows, cols)) for rows, cols in pairwise(sizes))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -19,10 +19,10 @@ INTERRUPTED = "interrupted"
 class Phase:
     """A saddle that a run approaches: where it rests, and how it leaves.
 
-    `time` is when the gradient is smallest there, `rank` the numerical rank of `W` at that time,
-    `loss` its loss. `rate` is the growth rate of the escaping direction (per unit time) and
-    `direction` the pair (u, v) of unit vectors along which W leaves, u vᵀ; both are None where
-    the method does not compute them, and at the last phase, the end point.
+    `time` is when the gradient is smallest there, `W` the product at that time, `rank` its rank as
+    far as it has been learned, `loss` its loss. `rate` is the growth rate of the escaping
+    direction (per unit time) and `direction` the pair (u, v) of unit vectors along which W leaves,
+    u vᵀ; both are None where the method does not compute them, and at the end point.
     """
 
     time: float
@@ -38,8 +38,8 @@ class Trajectory:
     """A path of W(t) = product of the factors, from its start to where it was stopped.
 
     For one run the shapes are as below. For a batch of runs (factors with leading axes) every
-    field but `t` gains those axes: in front, behind T where there is a T; `t` gains them only if
-    the runs have different step sizes; `phases` holds one tuple a run, in C order.
+    field gains those axes: in front, or behind T where there is a T; `t` gains them only if the
+    runs have different step sizes. A batch carries no `phases`: take one run, `trajectory[k]`.
 
     Attributes
     ----------
@@ -74,6 +74,40 @@ class Trajectory:
         if not first <= t <= last:
             raise ValueError(f"t must lie in [{first:g}, {last:g}], but is {t:g}")
         return self.dense_output(t)
+
+    def __getitem__(self, run) -> Trajectory:
+        """One run of a batch, with its phases; `run` is an index into all the leading axes."""
+        run = run if isinstance(run, tuple) else (run,)
+        if len(run) != np.ndim(self.converged):
+            raise IndexError(
+                f"this trajectory has {np.ndim(self.converged)} leading axes, but the index has "
+                f"{len(run)}; give one number an axis"
+            )
+        # A run that stopped before the last of its batch repeats its end point from there on.
+        moving = np.flatnonzero(np.diff(self.loss[(slice(None), *run)]))
+        length = moving[-1] + 2 if moving.size else 1
+        t = self.t if self.t.ndim == 1 else self.t[(slice(None), *run)]
+        series = {
+            name: getattr(self, name)[(slice(length), *run)]
+            for name in ("loss", "gradient_norm", "singular_values")
+        }
+        series["t"] = t[:length]
+
+        def dense_output(at: float) -> np.ndarray:
+            return self.dense_output(at)[run]
+
+        return replace(
+            self,
+            **series,
+            W=self.W[run],
+            factors=tuple(factor[run] for factor in self.factors),
+            phases=resting_phases(**series, W_at=dense_output),
+            converged=bool(self.converged[run]),
+            reason=str(self.reason[run]),
+            n_steps=int(self.n_steps[run]),
+            n_gradients=int(self.n_gradients[run]),
+            dense_output=dense_output,
+        )
 
     def __repr__(self) -> str:
         if np.ndim(self.converged):
@@ -112,3 +146,16 @@ def resting_times(gradient_norm: np.ndarray, prominence: float = 10.0) -> list[i
             if log[k] < high - threshold:
                 falling, low, at = True, log[k], k
     return [*rests, len(log) - 1]
+
+
+def resting_phases(t, loss, gradient_norm, singular_values, W_at) -> tuple[Phase, ...]:
+    """The phases of one run, read off its recorded path: where `resting_times` finds rests.
+
+    The rank at a rest counts singular values above a thousandth of the largest that the run
+    reaches: what has not grown yet is far below that, what has been learned far above.
+    """
+    ranks = (singular_values > 1e-3 * singular_values.max()).sum(axis=-1)
+    return tuple(
+        Phase(float(t[k]), int(ranks[k]), W_at(float(t[k])), float(loss[k]))
+        for k in resting_times(gradient_norm)
+    )

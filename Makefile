@@ -1,0 +1,81 @@
+# Everything that can be done with this book is one of these targets, and each first sets up
+# what it needs. `make` alone lists them.
+
+# Any Python from 3.11 on will do; `make book PYTHON=...` takes a particular one.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && \
+	echo $$python && break; done)
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+SETUP := $(VENV)/.set-up
+HTML := _build/html
+BUILT := $(HTML)/.built
+
+# What a page is made from, and what changes every page.
+PAGES := $(shell find book mfbook -type f ! -path '*/.*' ! -path '*/__pycache__/*' 2>/dev/null)
+HOUSE := _config.yml _toc.yml $(wildcard tools/sphinx_*.py) $(shell find book/_static -type f)
+
+.DEFAULT_GOAL := help
+.PHONY: help book test lab execute bench lock clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo 'make book      build the web book from the stored outputs and say which page to open'
+	@echo 'make test      check everything: style, package, book, every stored output, every page'
+	@echo 'make lab       open the chapters as notebooks in JupyterLab'
+	@echo 'make execute   run again the chapters whose code changed, and store their outputs'
+	@echo '               (CHAPTERS="data/graph welcome" for these only, ALL=1 for all)'
+	@echo 'make bench     run the benchmarks'
+	@echo 'make lock      write constraints.txt again after a change of requirements.txt'
+	@echo 'make clean     remove the built pages'
+
+$(SETUP): requirements.txt constraints.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo 'This book needs Python 3.11 or newer, and none was found.' \
+		'Install one, or name it: make book PYTHON=/path/to/python3' >&2; exit 1; }
+	@echo 'Setting up .venv: some minutes the first time.'
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo 'Python has no working venv module; on Debian: apt install python3-venv' >&2; exit 1; }
+	$(RUN) -m pip install --disable-pip-version-check -r requirements.txt -c constraints.txt -e .
+	@$(RUN) -m pip check
+	@touch $@
+
+# A change of the house (configuration, table of contents, style) touches pages that Sphinx
+# believes unchanged, and a warning is given only when a page is read: so begin anew after the
+# one and after a failure.
+_build/.house: $(HOUSE) $(SETUP)
+	@rm -rf _build/html _build/.doctrees
+	@mkdir -p _build && touch $@
+
+$(BUILT): $(PAGES) _build/.house
+	@$(VENV)/bin/jupyter-book build . -W --keep-going --quiet || { rm -f _build/.house; exit 1; }
+	@touch $@
+
+book: $(BUILT)
+	@echo "The book is built. Open $(CURDIR)/$(HTML)/index.html"
+
+test: $(SETUP)
+	@$(RUN) tools/run_tests.py
+
+lab: $(SETUP)
+	$(RUN) -m jupyterlab --config=tools/lab_config.py
+
+execute: $(SETUP)
+	@$(RUN) tools/execute.py $(if $(ALL),--all) $(CHAPTERS)
+
+bench: $(SETUP)
+	@if test -e benchmarks/__main__.py; then $(RUN) -m benchmarks; \
+	else echo 'There is nothing to measure yet: the benchmarks come with the flow engine.'; fi
+
+# A fresh environment resolves requirements.txt alone. Builds of torch add a local label such as
+# +cpu, which no other machine would find.
+lock:
+	@rm -rf _build/lock && $(PYTHON) -m venv _build/lock
+	_build/lock/bin/python -m pip install --disable-pip-version-check -r requirements.txt
+	@_build/lock/bin/python -m pip check
+	@{ echo '# The whole resolved set of requirements.txt, written by `make lock`.'; \
+		_build/lock/bin/python -m pip freeze --all --exclude pip | sed 's/+[A-Za-z0-9.]*$$//'; } > constraints.txt
+	@rm -rf _build/lock
+
+clean:
+	rm -rf _build

@@ -1,0 +1,274 @@
+"""Gradient descent with a constant step: the papers' literal procedure, many runs at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mfbook.problems import MatrixCompletion, factors_of, real_array
+from mfbook.trajectory import (
+    DIVERGED,
+    LOSS_REACHED,
+    STEP_LIMIT,
+    Trajectory,
+    resting_phases,
+)
+
+# A run is given up as diverged once its loss exceeds the loss it started from by this factor:
+# gradient descent with a step below 2 / (largest curvature) never increases the loss, and the
+# factor leaves room for the harmless overshoot of a step slightly above it.
+DIVERGENCE_FACTOR = 1e3
+
+
+def gradient_descent(
+    problem,
+    factors: Sequence[ArrayLike],
+    *,
+    lr: float | ArrayLike,
+    max_iters: int = 100_000,
+    loss_tol: float = 1e-10,
+    max_records: int = 1000,
+) -> Trajectory:
+    r"""Minimize f(W_1 W_2 ⋯ W_N) by gradient descent on the factors, with a constant step.
+
+    Every iteration moves every factor by −lr times its gradient,
+
+        W_j ← W_j − lr · (W_1 ⋯ W_{j−1})ᵀ ∇f(W) (W_{j+1} ⋯ W_N)ᵀ,
+
+    until f(W) < loss_tol. One factor, `(W,)`, is the unfactored model; two are Bai et al. 2024
+    (Section B.1), N are Arora et al. 2019. Time along the run is lr × iterations, the time of
+    gradient flow. A run is stopped as diverged when its loss is no longer finite or has grown a
+    thousandfold.
+
+    Leading axes of the factors are separate runs (seeds, scales), advanced together; a sequence
+    of completion problems of one shape runs along the first of these axes. Each run stops by
+    itself and takes the same path as if it ran alone.
+
+    Parameters
+    ----------
+    problem : a completion or sensing problem, or a sequence of completion problems.
+    factors : tuple of arrays (..., m, h), …, (..., h, n), in product order.
+    lr : the step, > 0; an array over the leading axes gives each run its own.
+    max_iters, loss_tol : when to stop.
+    max_records : the most points that are kept along the path (fewer for large batches; the
+        spacing doubles whenever they are full).
+
+    Raises
+    ------
+    ValueError : lr ≤ 0, factors that do not multiply to the problem's shape, and what
+        `factors_of` refuses.
+
+    Examples
+    --------
+    >>> from mfbook.problems import small_init
+    >>> problem = MatrixCompletion.from_text("1 2; 3 ?")
+    >>> A, B = small_init((2, 2), rng=0)
+    >>> run = gradient_descent(problem, (1e-4 * A, 1e-4 * B), lr=0.05)
+    >>> run.converged, run.reason, round(float(run.W[1, 1]), 2)
+    (True, 'loss reached', 5.95)
+    """
+    loss = _StackedLoss(problem)
+    arrays = factors_of(loss.example, factors)
+    batch = arrays[0].shape[:-2]
+    loss.require_batch(batch)
+    steps = _steps(lr, batch)
+    if max_iters < 0 or not loss_tol >= 0:
+        raise ValueError(
+            f"max_iters and loss_tol must not be negative, but are {max_iters} and {loss_tol}"
+        )
+    runs = int(np.prod(batch, dtype=int))
+    arrays = [array.reshape(runs, *array.shape[-2:]) for array in arrays]
+    final = [array.copy() for array in arrays]
+    step = np.broadcast_to(steps, batch).reshape(runs, 1, 1)
+    n_iters = np.full(runs, max_iters)
+    reason = np.full(runs, STEP_LIMIT, dtype=object)
+    records = _Records(loss.example.shape, runs, max_records)
+
+    alive = np.arange(runs)
+    bound = np.full(runs, np.inf)
+    for iteration in range(max_iters + 1):
+        W = _product(arrays)
+        value, G = loss.value_and_gradient(W, alive)
+        if iteration == 0:
+            bound = DIVERGENCE_FACTOR * value
+        reached = value < loss_tol
+        diverged = ~(value <= bound)
+        stops = reached | diverged
+        gradients = _factor_gradients(arrays, G)
+        if records.due(iteration) or iteration == max_iters or stops.any():
+            norm = np.sqrt(sum(np.square(g).sum(axis=(-2, -1)) for g in gradients))
+            records.update(alive, W, value, norm)
+            if records.due(iteration):
+                records.keep(iteration)
+        if stops.any():
+            for target, array in zip(final, arrays, strict=True):
+                target[alive[stops]] = array[stops]
+            reason[alive[reached]] = LOSS_REACHED
+            reason[alive[diverged]] = DIVERGED
+            n_iters[alive[stops]] = iteration
+            rest = ~stops
+            alive, bound, step = alive[rest], bound[rest], step[rest]
+            arrays = [array[rest] for array in arrays]
+            gradients = [g[rest] for g in gradients]
+            if not alive.size:
+                break
+        if iteration == max_iters:
+            break
+        with np.errstate(over="ignore", invalid="ignore"):
+            arrays = [array - step * g for array, g in zip(arrays, gradients, strict=True)]
+    for target, array in zip(final, arrays, strict=True):
+        target[alive] = array
+    records.keep(iteration)
+    return _trajectory(records, final, n_iters, reason, steps, batch)
+
+
+class _StackedLoss:
+    """Loss and gradient of run k at W[k], for one problem or one problem a run."""
+
+    def __init__(self, problem) -> None:
+        self.problems = list(problem) if isinstance(problem, Sequence) else [problem]
+        if not self.problems:
+            raise ValueError("the sequence of problems is empty; give at least one")
+        self.example = self.problems[0]
+        self.owner = None
+        if len(self.problems) == 1:
+            return
+        if any(not isinstance(p, MatrixCompletion) for p in self.problems):
+            raise TypeError("only completion problems can be run as a sequence")
+        shapes = {p.shape for p in self.problems}
+        if len(shapes) > 1:
+            raise ValueError(f"problems run together must have one shape, but have {shapes}")
+        self.mask = np.stack([p.mask for p in self.problems])
+        self.values = np.stack([np.where(p.mask, p.values, 0.0) for p in self.problems])
+        self.weight = np.array([0.5 if p.loss == "half" else 1 / p.n_observed for p in problem])
+
+    def require_batch(self, batch: tuple[int, ...]) -> None:
+        if len(self.problems) == 1:
+            return
+        if not batch or batch[0] != len(self.problems):
+            raise ValueError(
+                f"the first axis of the factors must run over the {len(self.problems)} problems, "
+                f"but the leading axes are {batch}"
+            )
+        self.owner = np.repeat(np.arange(batch[0]), int(np.prod(batch[1:], dtype=int)))
+
+    def value_and_gradient(self, W: np.ndarray, runs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if self.owner is None:
+            return self.example.value_and_gradient(W)
+        owner = self.owner[runs]
+        weight = self.weight[owner, None, None]
+        residual = self.mask[owner] * (W - self.values[owner])
+        weighted = weight * residual
+        return (weighted * residual).sum(axis=(-2, -1)), 2.0 * weighted
+
+
+class _Records:
+    """The points kept along the path, of all runs at common iterations."""
+
+    # W is kept at every record: 64 MB hold 1,000 records of 500 runs of 4×4.
+    BYTES = 64e6
+
+    def __init__(self, shape: tuple[int, int], runs: int, most: int) -> None:
+        self.most = int(np.clip(self.BYTES / (8 * runs * shape[0] * shape[1]), 16, most))
+        self.stride = 1
+        self.iterations: list[int] = []
+        self.W: list[np.ndarray] = []
+        self.loss: list[np.ndarray] = []
+        self.norm: list[np.ndarray] = []
+        self.now = (np.zeros((runs, *shape)), np.zeros(runs), np.zeros(runs))
+
+    def due(self, iteration: int) -> bool:
+        return iteration % self.stride == 0
+
+    def update(self, runs, W, loss, norm) -> None:
+        for store, value in zip(self.now, (W, loss, norm), strict=True):
+            store[runs] = value
+
+    def keep(self, iteration: int) -> None:
+        if self.iterations and self.iterations[-1] == iteration:
+            return
+        self.iterations.append(iteration)
+        for series, value in zip((self.W, self.loss, self.norm), self.now, strict=True):
+            series.append(value.copy())
+        if len(self.iterations) >= self.most:
+            self.stride *= 2
+            for series in (self.iterations, self.W, self.loss, self.norm):
+                del series[1::2]
+
+
+def _steps(lr: float | ArrayLike, batch: tuple[int, ...]) -> np.ndarray:
+    steps = real_array("lr", lr)
+    if not (np.isfinite(steps).all() and (steps > 0).all()):
+        raise ValueError(
+            f"lr must be positive and finite, but is {lr}: descent moves against the gradient"
+        )
+    try:
+        np.broadcast_to(steps, batch)
+    except ValueError:
+        raise ValueError(
+            f"lr must be a number or match the leading axes {batch} of the factors, but has "
+            f"shape {steps.shape}"
+        ) from None
+    return steps
+
+
+def _product(arrays: list[np.ndarray]) -> np.ndarray:
+    W = arrays[0]
+    for array in arrays[1:]:
+        W = W @ array
+    return W
+
+
+def _factor_gradients(arrays: list[np.ndarray], G: np.ndarray) -> list[np.ndarray]:
+    """(W_1 ⋯ W_{j−1})ᵀ G (W_{j+1} ⋯ W_N)ᵀ for every j, sharing the partial products."""
+    left, lefts = G, [G]
+    for array in arrays[:-1]:
+        left = np.swapaxes(array, -2, -1) @ left
+        lefts.append(left)
+    gradients = [lefts[-1]]
+    right = None
+    for k in range(len(arrays) - 2, -1, -1):
+        following = np.swapaxes(arrays[k + 1], -2, -1)
+        right = following if right is None else right @ following
+        gradients.append(lefts[k] @ right)
+    return gradients[::-1]
+
+
+def _trajectory(records, final, n_iters, reason, steps, batch) -> Trajectory:
+    iterations = np.array(records.iterations, dtype=float)
+    count = len(iterations)
+    path = np.stack(records.W).reshape(count, *batch, *records.W[0].shape[1:])
+    loss = np.stack(records.loss).reshape(count, *batch)
+    norm = np.stack(records.norm).reshape(count, *batch)
+    t = np.multiply.outer(iterations, steps)
+    singular_values = np.linalg.svd(np.where(np.isfinite(path), path, 0.0), compute_uv=False)
+
+    def dense_output(at: float) -> np.ndarray:
+        """Linear interpolation between the records, each run at its own iteration."""
+        position = np.clip(np.broadcast_to(at / steps, batch), 0, iterations[-1])
+        k = np.clip(np.searchsorted(iterations, position), 1, max(count - 1, 1))
+        low, high = iterations[k - 1], iterations[np.minimum(k, count - 1)]
+        share = np.where(high > low, (position - low) / np.where(high > low, high - low, 1), 1.0)
+        where = np.indices(batch)
+        before, after = path[(k - 1, *where)], path[(np.minimum(k, count - 1), *where)]
+        return before + share[..., None, None] * (after - before)
+
+    single = not batch
+    shaped = reason.reshape(batch)
+    n_steps = n_iters.reshape(batch)
+    return Trajectory(
+        t=t,
+        loss=loss,
+        gradient_norm=norm,
+        singular_values=singular_values,
+        W=path[-1],
+        factors=tuple(array.reshape(*batch, *array.shape[1:]) for array in final),
+        phases=resting_phases(t, loss, norm, singular_values, dense_output) if single else (),
+        converged=bool(shaped == LOSS_REACHED) if single else shaped == LOSS_REACHED,
+        reason=str(shaped) if single else shaped,
+        n_steps=int(n_steps) if single else n_steps,
+        n_gradients=int(n_steps) + 1 if single else n_steps + 1,
+        dense_output=dense_output,
+    )

@@ -1,0 +1,149 @@
+"""Who is linked: the graph of the observed entries, and its connectivity.
+
+Rows and columns of the matrix are the vertices, observed entries the edges. An observed zero is
+an edge like any other: its residual enters the gradient as soon as its row and column grow.
+(Bai et al. 2024 assume observed values to be nonzero, where the two readings agree.)
+"""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import networkx as nx
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mfbook.problems import observed_mask
+
+LARGEST_CATALOGUE = 5
+
+
+def observation_graph(mask: ArrayLike) -> nx.Graph:
+    """The bipartite graph G_M of the observed entries, without isolated vertices.
+
+    Vertices are ("row", i) and ("col", j), and {("row", i), ("col", j)} is an edge where
+    mask[i, j] is True. (Bai et al. 2024, Definition 1 / A.1.)
+
+    >>> graph = observation_graph(np.array([[True, True], [False, False]]))
+    >>> sorted(graph)
+    [('col', 0), ('col', 1), ('row', 0)]
+    """
+    graph = nx.Graph()
+    graph.add_edges_from(
+        (("row", int(i)), ("col", int(j))) for i, j in np.argwhere(observed_mask(mask))
+    )
+    return graph
+
+
+def entry_graph(mask: ArrayLike) -> nx.Graph:
+    """The graph whose vertices are the observed entries, adjacent within a row or a column.
+
+    (Bai et al. 2024, Definition A.4.) It is the line graph of `observation_graph(mask)`, but is
+    built here from its own definition, so that the two can be compared.
+
+    >>> graph = entry_graph(np.array([[True, True], [False, True]]))
+    >>> sorted(graph.edges)
+    [((0, 0), (0, 1)), ((0, 1), (1, 1))]
+    """
+    entries = [(int(i), int(j)) for i, j in np.argwhere(observed_mask(mask))]
+    graph = nx.Graph()
+    graph.add_nodes_from(entries)
+    graph.add_edges_from(
+        (a, b)
+        for k, a in enumerate(entries)
+        for b in entries[k + 1 :]
+        if a[0] == b[0] or a[1] == b[1]
+    )
+    return graph
+
+
+def components(mask: ArrayLike) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The connected components, as pairs (rows, cols) of sorted index arrays.
+
+    Ordered by their smallest row. Rows and columns without an observed entry are in none.
+    (Bai et al. 2024, Definition 2 / A.2.)
+
+    >>> M1 = np.array([[1, 1, 0], [1, 0, 0], [0, 0, 1]]) == 1
+    >>> [(rows.tolist(), cols.tolist()) for rows, cols in components(M1)]
+    [([0, 1], [0, 1]), ([2], [2])]
+    """
+    found = []
+    for vertices in nx.connected_components(observation_graph(mask)):
+        rows = np.array(sorted(i for side, i in vertices if side == "row"))
+        cols = np.array(sorted(j for side, j in vertices if side == "col"))
+        found.append((rows, cols))
+    return sorted(found, key=lambda component: component[0][0])
+
+
+def connectivity(mask: ArrayLike) -> str:
+    """Say whether a mask is "connected", "disconnected" or "complete-bipartite".
+
+    The last means disconnected with every component complete: all entries where its rows and
+    columns meet are observed. (Bai et al. 2024, Definitions 2 and 3.)
+
+    Raises ValueError for an empty mask, whose graph has no vertex.
+
+    >>> connectivity(np.array([[True, True], [True, False]]))
+    'connected'
+    >>> connectivity(np.eye(2, dtype=bool))
+    'complete-bipartite'
+    """
+    mask = observed_mask(mask)
+    parts = components(mask)
+    if not parts:
+        raise ValueError("mask selects no entry: its observation graph is empty; observe one")
+    if len(parts) == 1:
+        return "connected"
+    complete = all(mask[np.ix_(rows, cols)].all() for rows, cols in parts)
+    return "complete-bipartite" if complete else "disconnected"
+
+
+def sampling_patterns(n: int, size: int | None = None) -> list[np.ndarray]:
+    """One mask for each class of n×n patterns up to row and column permutation and transpose.
+
+    Ordered by the number of observed entries (`size` keeps only one number); the empty pattern
+    is left out. Each class is shown by its largest member, read row by row as a binary number.
+    (Bai et al. 2024, Section B.3, lists 23 of the 25 classes of n = 3.)
+
+    The classes of size s + 1 are found by adding an entry to those of size s in all ways.
+    Supported for n ≤ 5 (n = 6 has more than 100,000 classes).
+
+    >>> [len(sampling_patterns(3, size)) for size in range(1, 10)]
+    [1, 2, 4, 5, 5, 4, 2, 1, 1]
+    """
+    if not 1 <= n <= LARGEST_CATALOGUE:
+        raise ValueError(
+            f"n must be between 1 and {LARGEST_CATALOGUE}, but is {n}: larger catalogues do not "
+            "fit in memory; draw random masks instead"
+        )
+    if size is not None and not 1 <= size <= n * n:
+        raise ValueError(f"size must be between 1 and {n * n} for n = {n}, but is {size}")
+    found: list[np.ndarray] = []
+    level = np.zeros((1, n, n), dtype=bool)
+    for entries in range(1, (n * n if size is None else size) + 1):
+        grown = level[:, None] | np.eye(n * n, dtype=bool).reshape(1, n * n, n, n)
+        grown = grown.reshape(-1, n, n)
+        grown = grown[grown.sum(axis=(1, 2)) == entries]
+        codes = np.unique(_canonical_codes(grown))[::-1]
+        level = (codes[:, None] >> np.arange(n * n)[::-1] & 1).astype(bool).reshape(-1, n, n)
+        if size is None or size == entries:
+            found.extend(level)
+    return found
+
+
+def _canonical_codes(masks: np.ndarray) -> np.ndarray:
+    """The largest code, read row by row, that a mask takes under the symmetries.
+
+    For a fixed order of the rows the best order of the columns is found by sorting them, so n!
+    orders of the rows are tried instead of (n!)² of both.
+    """
+    n = masks.shape[-1]
+    place = 1 << np.arange(n)[::-1]
+    best = np.zeros(len(masks), dtype=np.int64)
+    for oriented in (masks, masks.transpose(0, 2, 1)):
+        for order in permutations(range(n)):
+            columns = place @ oriented[:, list(order)].astype(np.int64)
+            columns = -np.sort(-columns, axis=1)
+            bits = columns[:, None, :] >> np.arange(n)[::-1, None] & 1
+            best = np.maximum(best, bits.reshape(len(masks), -1) @ (1 << np.arange(n * n)[::-1]))
+    return best

@@ -1,0 +1,59 @@
+"""The ledger's mechanics: a check that is false must fail, one that is true must show."""
+
+import numpy as np
+import pytest
+
+import mfbook as mf
+from mfbook.claims import Claim, ClaimFailed, Ledger
+
+ROW = Claim(
+    "some-id", "bai2024", "Theorem 9", "One is <less> than two.", "data/graph", "fine-print", "so"
+)
+
+
+def test_a_true_check_shows_its_evidence():
+    card = ROW.check(1 < 2, "1 & 2").check(np.bool_(True), "again")
+    assert repr(card) == "✓ some-id [fine-print] 1 & 2; again"
+    html = card._repr_html_()
+    assert 'id="claim-some-id"' in html and "1 &amp; 2" in html
+    assert 'href="../ledger.html#row-some-id"' in html
+
+
+@pytest.mark.parametrize("false", [False, np.bool_(False), np.float64(2) < 1])
+def test_a_false_check_fails(false):
+    with pytest.raises(ClaimFailed, match="Theorem 9"):
+        ROW.check(false, "evidence")
+    with pytest.raises(ClaimFailed):
+        ROW.check(True, "fine").check(false, "evidence")
+
+
+@pytest.mark.parametrize("condition", [np.array([True, True]), "yes", 1, None, [True]])
+def test_what_is_not_one_boolean_cannot_pass(condition):
+    with pytest.raises(TypeError, match="one boolean"):
+        ROW.check(condition, "evidence")
+
+
+def test_unknown_claims_are_refused_with_the_nearest():
+    with pytest.raises(KeyError, match="bai2024-def1"):
+        mf.claim("bai2024-deff1")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("paper", "nobody", "none of"),
+        ("verdict", "true", "none of"),
+        ("statement", "", "must not be empty"),
+        ("note", "", "needs a note"),
+    ],
+)
+def test_bad_rows_are_refused(field, value, message):
+    with pytest.raises(ValueError, match=message):
+        Claim(**{**ROW.__dict__, field: value})
+
+
+def test_the_table_links_each_row_to_its_card():
+    html = Ledger([ROW])._repr_html_()
+    assert 'href="data/graph.html#claim-some-id"' in html
+    assert "&lt;less&gt;" in html
+    assert repr(Ledger([ROW])) == "1 claims: 1 fine-print"

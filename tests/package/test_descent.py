@@ -1,0 +1,151 @@
+"""Gradient descent: the iteration itself, its batches, and where it stops."""
+
+import numpy as np
+import pytest
+import torch
+
+import mfbook as mf
+from mfbook.trajectory import DIVERGED, LOSS_REACHED, STEP_LIMIT, resting_times
+
+M3 = mf.examples.M3
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+def test_the_path_is_that_of_torch_sgd(depth):
+    factors = mf.small_init((3, 3), depth=depth, rng=5)
+    run = mf.gradient_descent(M3, factors, lr=0.01, max_iters=40)
+    tensors = [torch.tensor(f, requires_grad=True) for f in factors]
+    optimizer = torch.optim.SGD(tensors, lr=0.01)
+    mask, values = torch.tensor(M3.mask), torch.tensor(M3.values[M3.mask])
+    for _ in range(40):
+        optimizer.zero_grad()
+        W = torch.linalg.multi_dot(tensors) if depth > 1 else tensors[0]
+        torch.mean((W[mask] - values) ** 2).backward()
+        optimizer.step()
+    for ours, theirs in zip(run.factors, tensors, strict=True):
+        assert np.abs(ours - theirs.detach().numpy()).max() < 1e-12
+
+
+def test_rectangular_and_sensing_problems_descend():
+    rng = np.random.default_rng(0)
+    truth = rng.standard_normal((3, 1)) @ rng.standard_normal((1, 5))
+    X = rng.standard_normal((30, 3, 5))
+    sensing = mf.MatrixSensing(X, np.tensordot(X, truth, 2), truth=truth)
+    A, B = mf.small_init((3, 5), rng=1)
+    # Where the truth has a lower rank than the factors are wide, the spare columns die out like
+    # 1/t only: a loss of 1e-6 is reached soon, one of 1e-14 never.
+    run = mf.gradient_descent(sensing, (1e-3 * A, 1e-3 * B), lr=3e-3, loss_tol=1e-6)
+    assert run.converged
+    assert mf.reconstruction_error(run.W, truth) < 1e-6
+
+
+def test_the_unfactored_model_keeps_what_it_cannot_see():
+    start = np.arange(9.0).reshape(3, 3)
+    run = mf.gradient_descent(mf.examples.talk_3x3, (start,), lr=0.5)
+    unseen = ~mf.examples.talk_3x3.mask
+    assert run.converged
+    assert np.array_equal(run.W[unseen], start[unseen])
+
+
+def test_a_batch_takes_the_same_path_as_single_runs():
+    A, B = mf.small_init((3, 3), rng=2, batch=(4, 2))
+    scale = np.array([1e-2, 1e-6])[:, None, None]
+    batch = mf.gradient_descent(M3, (scale * A, scale * B), lr=0.05)
+    for index in np.ndindex(4, 2):
+        s = scale[index[1]]
+        single = mf.gradient_descent(M3, (s * A[index], s * B[index]), lr=0.05)
+        one = batch[index]
+        assert np.array_equal(one.W, single.W)
+        assert (one.n_steps, one.n_gradients) == (single.n_steps, single.n_gradients)
+        assert one.n_gradients == one.n_steps + 1
+        # The end of the run lies between two common records: loss and W agree there.
+        assert one.loss[-1] == single.loss[-1]
+        assert np.array_equal(one.W, one.factors[0] @ one.factors[1])
+
+
+def test_several_problems_run_as_if_alone():
+    rng = np.random.default_rng(4)
+    problems = [
+        mf.MatrixCompletion(rng.standard_normal((3, 3)), rng.random((3, 3)) < 0.7, loss=loss)
+        for loss in ("mean", "half", "mean")
+    ]
+    A, B = mf.small_init((3, 3), rng=6, batch=(3, 2))
+    lr = np.array([0.2, 0.02, 0.1])[:, None]
+    together = mf.gradient_descent(problems, (0.1 * A, 0.1 * B), lr=lr, max_iters=500)
+    for k, problem in enumerate(problems):
+        alone = mf.gradient_descent(
+            problem, (0.1 * A[k], 0.1 * B[k]), lr=float(lr[k, 0]), max_iters=500
+        )
+        # one problem sums its loss in another order than several: rounding may differ
+        assert np.abs(together.W[k] - alone.W).max() < 1e-12
+
+
+def test_records_are_bounded_and_interpolate_the_path():
+    A, B = mf.small_init((3, 3), rng=1)
+    short = mf.gradient_descent(M3, (1e-4 * A, 1e-4 * B), lr=0.05, max_records=50)
+    full = mf.gradient_descent(M3, (1e-4 * A, 1e-4 * B), lr=0.05, max_records=10**6)
+    assert len(full.t) == full.n_steps + 1 and len(short.t) <= 51
+    for k in range(0, len(full.t), 97):
+        t = full.t[k]
+        assert np.abs(full.W_at(t) @ np.eye(3) - full.dense_output(t)).max() == 0
+    for t, loss in zip(short.t, short.loss, strict=True):
+        assert M3.loss_value(short.W_at(t)) == pytest.approx(loss, abs=1e-12)
+        assert np.abs(short.W_at(t) - full.W_at(t)).max() < 1e-12
+    with pytest.raises(ValueError, match="t must lie in"):
+        short.W_at(short.t[-1] + 1)
+
+
+def test_reasons():
+    A, B = mf.small_init((3, 3), rng=1)
+    assert mf.gradient_descent(M3, (A, B), lr=0.02, max_iters=3).reason == STEP_LIMIT
+    diverged = mf.gradient_descent(M3, (A, B), lr=10.0)
+    assert (diverged.reason, diverged.converged) == (DIVERGED, False)
+    steps = np.array([10.0, 0.02, 1e-9])
+    mixed = mf.gradient_descent(
+        M3, (np.stack([A] * 3), np.stack([B] * 3)), lr=steps, max_iters=20_000
+    )
+    assert mixed.reason.tolist() == [DIVERGED, LOSS_REACHED, STEP_LIMIT]
+    assert mixed.converged.tolist() == [False, True, False]
+
+
+def test_phases_are_the_ranks_in_order():
+    A, B = mf.small_init((4, 4), rng=3)
+    problem = mf.examples.connected_4x4
+    run = mf.gradient_descent(problem, (1e-8 * A, 1e-8 * B), lr=0.05, max_iters=200_000)
+    assert [phase.rank for phase in run.phases] == [0, 1, 2, 3]
+    assert all(a.loss > b.loss for a, b in zip(run.phases, run.phases[1:], strict=False))
+    assert run.phases[-1].time == run.t[-1]
+
+
+def test_resting_times_ignore_shallow_minima():
+    norm = np.array([1.0, 0.5, 0.9, 0.4, 1e-3, 2e-3, 5e-4, 0.7, 1e-6])
+    assert resting_times(norm) == [6, 8]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lr": 0.0}, "lr must be positive"),
+        ({"lr": -1.0}, "lr must be positive"),
+        ({"lr": np.nan}, "lr must be positive"),
+        ({"lr": [0.1, 0.2]}, "leading axes"),
+        ({"lr": 0.1, "max_iters": -1}, "must not be negative"),
+        ({"lr": 0.1, "loss_tol": -1.0}, "must not be negative"),
+        ({"lr": 0.1, "loss_tol": np.nan}, "must not be negative"),
+    ],
+)
+def test_bad_options_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        mf.gradient_descent(M3, (np.eye(3), np.eye(3)), **options)
+
+
+def test_bad_sequences_of_problems_are_refused():
+    factors = (np.ones((2, 3, 3)), np.ones((2, 3, 3)))
+    with pytest.raises(ValueError, match="empty"):
+        mf.gradient_descent([], factors, lr=0.1)
+    with pytest.raises(ValueError, match="one shape"):
+        mf.gradient_descent([M3, mf.examples.M4], factors, lr=0.1)
+    with pytest.raises(ValueError, match="first axis"):
+        mf.gradient_descent([M3, M3, M3], factors, lr=0.1)
+    with pytest.raises(TypeError, match="completion problems"):
+        mf.gradient_descent([M3, mf.MatrixSensing(np.ones((1, 3, 3)), [1])], factors, lr=0.1)

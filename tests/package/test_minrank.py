@@ -1,0 +1,219 @@
+"""Minimum rank: witnesses that fit, proofs that hold, and proofs that a changed entry removes."""
+
+import networkx as nx
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mfbook.graph import observation_graph, sampling_patterns
+from mfbook.minrank import NOT_PROVEN, min_rank
+from mfbook.problems import MatrixCompletion, MatrixSensing
+
+
+def check(problem, found):
+    """The witness fits and has its rank; a proof is there exactly if the bounds meet."""
+    size = np.nanmax(np.abs(problem.values))
+    assert np.abs(problem.residual(found.W)).max() <= 1e-11 * size
+    s = np.linalg.svd(found.W, compute_uv=False)
+    assert not (s[found.rank :] > 1e-13 * s[0]).any()
+    assert found.lower_bound <= found.rank <= min(problem.shape)
+    assert (found.proof == NOT_PROVEN) == (found.lower_bound < found.rank)
+    assert (found.rank == 0) == (size == 0)
+
+
+def solve(text):
+    problem = MatrixCompletion.from_text(text)
+    found = min_rank(problem)
+    check(problem, found)
+    return found
+
+
+def random_mask(rng, shape):
+    mask = rng.random(shape) < rng.uniform(0.2, 1)
+    mask.flat[rng.integers(mask.size)] = True
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("text", "rank"),
+    [
+        ("0 0; ? 0", 0),
+        ("1 2; 3 ?", 1),
+        ("0 1; 2 ?", 2),
+        ("0 1; ? 2", 1),
+        ("0 ?; ? 3", 1),
+        ("1e-20 1; 2 ?", 1),
+        ("1 1; 1e-20 2e-20", 2),
+        ("1 1; 1 1.0000001", 2),
+        ("0.1 0.3; 0.7 2.1", 1),
+        # Bai et al. 2024, the matrices M1, M2, M3.
+        ("1 2 ?; 3 ? ?; ? ? 5", 1),
+        ("1 2 ?; 3 4 ?; ? ? 5", 2),
+        ("1 2 ?; 3 4 ?; 6 ? 5", 2),
+        ("1 ? 3; ? 5 ?; 3 ? 9", 1),
+        # A staircase of zeros, and the same up to elementary operations on the observed rows.
+        ("1 0 0; 0 0 1; 0 1 ?", 3),
+        ("1 1 1; 1 1 2; 1 2 ?", 3),
+        ("1 ? ? ?; 0 1 ? ?; 0 0 1 ?; 0 0 0 1", 4),
+        ("? 1 1; 1 ? 1; 1 1 ?", 1),
+        ("0 1 1; 1 0 1; 1 1 0", 3),
+    ],
+)
+def test_by_hand(text, rank):
+    found = solve(text)
+    assert (found.rank, found.lower_bound) == (rank, rank)
+
+
+def test_connected_instances_where_gradient_flow_ends_at_rank_three():
+    assert (
+        solve(
+            "-0.77332568 -0.15567548 0.88379571 -0.64873607; -1.54627396 -0.82797044 ? -1.16291341;"
+            "-1.98476209 ? ? -1.28724766; 2.16570731 0.24208864 ? ?"
+        ).rank
+        == 2
+    )
+    assert (
+        solve(
+            "-2.23537224 3.98355333 -2.67234429 -1.78154658; -2.77744663 4.28775394 -3.05569906 ?;"
+            "? 2.60509094 -1.25708561 0.43680449; ? ? ? -1.33159795"
+        ).rank
+        == 2
+    )
+
+
+@pytest.mark.parametrize("mask", sampling_patterns(3), ids=lambda mask: str(mask.astype(int)))
+def test_all_patterns_with_generic_values(mask):
+    """A forest fits rank 1; eight entries leave a determinant linear in the ninth; nine fix it."""
+    values = np.random.default_rng(int(mask.sum())).standard_normal((3, 3))
+    problem = MatrixCompletion(values, mask)
+    found = min_rank(problem)
+    check(problem, found)
+    expected = 3 if mask.all() else 1 if nx.is_forest(observation_graph(mask)) else 2
+    assert (found.rank, found.lower_bound) == (expected, expected)
+
+
+@given(st.integers(0, 10**9))
+@settings(max_examples=100, deadline=None)
+def test_products_of_vectors_have_rank_one(seed):
+    rng = np.random.default_rng(seed)
+    m, n = rng.integers(1, 8, 2)
+    u, v = rng.standard_normal(m), rng.standard_normal(n) * 10.0 ** rng.uniform(-9, 9, n)
+    u[rng.random(m) < 0.2] = 0
+    problem = MatrixCompletion(np.outer(u, v), random_mask(rng, (m, n)))
+    found = min_rank(problem)
+    check(problem, found)
+    nonzero = problem.values[problem.mask].any()
+    assert found.rank == found.lower_bound == int(nonzero)
+    observed = problem.values[problem.mask]
+    np.testing.assert_allclose(found.W[problem.mask], observed, rtol=1e-13, atol=0)
+
+
+@given(st.integers(0, 10**9))
+@settings(max_examples=60, deadline=None)
+def test_transposing_permuting_and_scaling_change_nothing(seed):
+    rng = np.random.default_rng(seed)
+    m, n = rng.integers(1, 6, 2)
+    values, mask = rng.integers(-2, 3, (m, n)) * 1.0, random_mask(rng, (m, n))
+    p, q = rng.permutation(m), rng.permutation(n)
+    scaled = values * 10.0 ** rng.integers(-2, 3, (m, 1))
+    first = min_rank(MatrixCompletion(values, mask))
+    second = min_rank(MatrixCompletion(scaled[p][:, q].T, mask[p][:, q].T))
+    if NOT_PROVEN not in (first.proof, second.proof):
+        assert first.rank == second.rank
+    assert first.lower_bound <= second.rank
+    assert second.lower_bound <= first.rank
+
+
+@given(st.integers(0, 10**9))
+@settings(max_examples=60, deadline=None)
+def test_an_observation_more_never_lowers_the_rank(seed):
+    rng = np.random.default_rng(seed)
+    m, n, r = rng.integers(1, 6, 3)
+    truth = rng.standard_normal((m, r)) @ rng.standard_normal((r, n))
+    fewer = random_mask(rng, (m, n))
+    more = fewer.copy()
+    more.flat[rng.integers(m * n)] = True
+    a = min_rank(MatrixCompletion(truth, fewer))
+    b = min_rank(MatrixCompletion(truth, more))
+    check(MatrixCompletion(truth, more), b)
+    assert a.lower_bound <= b.rank <= min(m, n, r)
+
+
+@given(st.integers(0, 10**9))
+@settings(max_examples=40, deadline=None)
+def test_components_count_by_their_maximum(seed):
+    rng = np.random.default_rng(seed)
+    blocks = [rng.standard_normal(rng.integers(1, 4, 2)) for _ in range(2)]
+    (m, n), (k, h) = blocks[0].shape, blocks[1].shape
+    values, mask = np.zeros((m + k, n + h)), np.zeros((m + k, n + h), bool)
+    values[:m, :n], values[m:, n:] = blocks
+    mask[:m, :n] = mask[m:, n:] = True
+    problem = MatrixCompletion(values, mask)
+    found = min_rank(problem)
+    check(problem, found)
+    assert found.rank == max(min(m, n), min(k, h)) == found.lower_bound
+
+
+def test_the_truth_is_used():
+    rng = np.random.default_rng(0)
+    truth = rng.standard_normal((40, 3)) @ rng.standard_normal((3, 40))
+    problem = MatrixCompletion(truth, rng.random((40, 40)) < 0.5, truth=truth)
+    found = min_rank(problem, starts=1)
+    check(problem, found)
+    assert found.rank == 3
+
+
+# --- Breaking things: each proof names an entry that carries it
+
+
+def test_a_changed_entry_removes_the_proof():
+    excluded = solve("1 2 ?; 3 4 ?; ? ? 5")
+    assert excluded.proof == (
+        "the alternating product around the cycle (1,1) (1,0) (0,0) (0,1) is 0.666667, not 1"
+    )
+    assert solve("1 2 ?; 3 6 ?; ? ? 5").rank == 1
+    assert solve("1 2 ?; 3 ? ?; ? ? 5").rank == 1
+    assert "zero at (0,0)" in solve("0 1; 2 ?").proof
+    assert solve("? 1; 2 ?").rank == 1
+    assert "rows 0, 1, 2" in solve("1 1 1; 1 1 2; 1 2 ?").proof
+    assert solve("1 1 1; 1 2 2; 1 2 ?").rank == 2
+
+
+def test_a_small_violation_is_seen_and_rounding_is_not():
+    rng = np.random.default_rng(0)
+    M = np.outer(rng.standard_normal(4), rng.standard_normal(4))
+    everything = np.ones((4, 4), bool)
+    assert min_rank(MatrixCompletion(M, everything)).rank == 1
+    M[2, 2] *= 1 + 1e-10
+    found = min_rank(MatrixCompletion(M, everything))
+    assert found.rank == 2
+    assert "differs from 1 by" in found.proof
+
+
+def test_elimination_excludes_what_no_submatrix_shows():
+    """A 4×4 matrix of rank 2 whose last observed entry is changed: two fill-ins reveal it."""
+    truth = np.array([[1.0, 0, 1, 2], [0, 1, 1, 3], [1, 1, 2, 5], [2, -1, 1, 1]])
+    mask = np.array([[1, 1, 1, 0], [1, 1, 1, 1], [1, 1, 0, 1], [0, 1, 1, 1]]) == 1
+    assert np.linalg.matrix_rank(truth) == 2
+    assert min_rank(MatrixCompletion(truth, mask)).rank == 2
+    truth[3, 3] += 0.5
+    found = min_rank(MatrixCompletion(truth, mask))
+    assert (found.rank, found.lower_bound) == (3, 3)
+    assert "determined" in found.proof
+
+
+def test_a_sequence_without_a_limit_is_no_witness():
+    # Rank 1 fits [[ε, 1], [2, 2/ε]] to any accuracy, and never exactly.
+    found = solve("0 1; 2 ?")
+    assert found.rank == 2
+    assert np.abs(found.W).max() < 100
+
+
+def test_bad_input():
+    with pytest.raises(TypeError, match="measurements are not supported"):
+        min_rank(MatrixSensing([np.eye(2)], [1.0]))
+    with pytest.raises(TypeError, match="MatrixCompletion"):
+        min_rank(np.eye(2))
+    with pytest.raises(ValueError, match="starts must be at least 1"):
+        min_rank(MatrixCompletion.from_text("1 ?"), starts=0)

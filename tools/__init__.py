@@ -1,0 +1,1 @@
+"""Executing, building and checking the book."""
