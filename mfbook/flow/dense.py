@@ -42,9 +42,12 @@ EARLY, LATE = (3 + 2 * np.sqrt(3)) / 12, (3 - 2 * np.sqrt(3)) / 12
 # Nodes of the whole step and of its two halves.
 NODES = np.concatenate([GAUSS, GAUSS / 2, 0.5 + GAUSS / 2])
 
-# An active column may grow by at most this factor in a step: its neighbours grow along with it,
-# and what tells them apart loses as much of their sixteen digits.
-LARGEST_GROWTH = 3000.0
+# An active column may grow by at most this factor in a step. Its neighbours grow along with it, and
+# what tells them apart loses as much of their sixteen digits; and in a long exponential step the
+# stages see too little of the nonlinearity at its end. Measured on the 1×1 problem with M = 10, α =
+# 10^-60, rtol = 1e-6, worst error over the run and steps: factor 3000: 2.3e-6, 49; 100: 1.5e-7, 50;
+# 30: 6e-8, 54; 10: 7e-8, 54.
+LARGEST_GROWTH = 30.0
 
 # The active columns rest where |F| is below this many roundings of the terms it is the sum of.
 REST = 16.0

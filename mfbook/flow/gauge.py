@@ -197,20 +197,13 @@ def linear_flow(X, ell, V, growth, basis):
 def time_to_reach(X, ell, rates, basis, target: float) -> float:
     """The first time at which exp(t · basis · diag(rates) · basisᵀ) takes a column to `target`.
 
-    inf if no column ever gets there. The log-norm of a column is convex in t, so bisection on
-    the largest one finds the only crossing.
+    inf if no column ever gets there. The log-norm of a column is convex in t, and so is the
+    largest of them: Newton's method started beyond the crossing comes down to it from above.
     """
     if X.shape[1] == 0 or rates[-1] <= 0:
         return np.inf
     with np.errstate(divide="ignore"):
         log = np.log(np.abs(basis.T @ X)) + ell
-
-    def largest(t):
-        exponent = log + rates[:, None] * t
-        peak = exponent.max(axis=0)
-        with np.errstate(invalid="ignore"):
-            norm = np.log(np.exp(2 * (exponent - peak)).sum(axis=0))
-        return float(np.max(np.where(peak > -np.inf, peak + 0.5 * norm, -np.inf)))
 
     growing = rates > 0
     visible = log[growing].max(axis=1)
@@ -219,10 +212,18 @@ def time_to_reach(X, ell, rates, basis, target: float) -> float:
     high = float(np.min(np.where(visible > -np.inf, bounds, np.inf)))
     if not np.isfinite(high):
         return np.inf
-    low, high = 0.0, max(high, 0.0)
-    for _ in range(100):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if largest(middle) < target else (low, middle)
-        if high - low <= 1e-13 * high:
+    t = max(high, 0.0)
+    for _ in range(50):
+        exponent = log + rates[:, None] * t
+        peak = exponent.max(axis=0)
+        peak = np.where(peak > -np.inf, peak, 0.0)
+        share = np.exp(2 * (exponent - peak))
+        total = share.sum(axis=0)
+        with np.errstate(divide="ignore"):
+            size = peak + 0.5 * np.log(total)
+        c = int(np.argmax(size))
+        excess, slope = size[c] - target, float(share[:, c] @ rates) / total[c]
+        if excess <= 1e-9 or slope <= 0:
             break
-    return high
+        t -= excess / slope
+    return float(t)

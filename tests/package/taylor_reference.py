@@ -5,7 +5,7 @@ A, B, W and G = ∇f(W) follow from each other by Cauchy products,
 
     (k+1) A_{k+1} = −Σ G_i B_{k−i}ᵀ,   (k+1) B_{k+1} = −Σ A_iᵀ G_{k−i},   W_k = Σ A_i B_{k−i},
 
-and the step is chosen so that the last term is below 2^-(BITS/2) of what is kept. It shares
+and the step is chosen so that the last term is below 2^-100 of what is kept. It shares
 nothing with the engine: it works in the caller's gauge, in real time, with the literal scale α.
 """
 
@@ -52,8 +52,8 @@ class TaylorFlow:
             dB = sum((As[i].T @ Gs[k - i] for i in range(k + 1)), start=0 * B) >> bits
             As.append(-dA // (k + 1))
             Bs.append(-dB // (k + 1))
-        # |a_k| h^k ≤ 2^-goal |a_0| for the last two orders, column by column of the hidden space.
-        goal = min(bits // 2, 220)
+        # |a_k| h^k ≤ 2^-goal |a_0| for the last two orders, by columns of A and of B.
+        goal = 100
         h = h_max
         for k in (ORDER - 1, ORDER):
             for series, axis in ((As, 0), (Bs, 1)):
