@@ -53,8 +53,6 @@ LARGEST_GROWTH = 30.0
 REST = 16.0
 
 
-
-
 @dataclass(frozen=True)
 class Columns:
     """U(t) in graded form: X diag(exp(ell)) Vᵀ; `active` marks the columns that W feels."""
@@ -145,9 +143,7 @@ class DenseStepper:
             d2 = 9 * D2 - 125 / 81 * D3
             d3 = 250 / 81 * D3 - 10 * D2
             th = theta[2:, None]
-            path = h * (
-                th * phi1[2:] * f + 2 * th**3 * phi3[2:] * d2 + 6 * th**4 * phi4[2:] * d3
-            )
+            path = h * (th * phi1[2:] * f + 2 * th**3 * phi3[2:] * d2 + 6 * th**4 * phi4[2:] * d3)
             # The embedded method of order three has D(τ) = 4 D_2 τ².
             gap = h * (2 * phi3[2] * (d2 - 4 * D2) + 6 * phi4[2] * d3)
             path = (path @ Q.T).reshape(-1, *shape) + self.Z

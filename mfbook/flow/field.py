@@ -103,7 +103,5 @@ def connected_parts(problem) -> list[Part]:
         cols, col = np.unique(j[here], return_inverse=True)
         values = problem.values[i[here], j[here]]
         shape = (len(rows), len(cols))
-        parts.append(
-            Part(CompletionField(row, col, values, shape, problem._weight), rows, cols)
-        )
+        parts.append(Part(CompletionField(row, col, values, shape, problem._weight), rows, cols))
     return parts

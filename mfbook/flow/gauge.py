@@ -50,7 +50,7 @@ def _rounds(count: int):
         order = [order[0], order[-1], *order[1:-1]]
 
 
-def orthogonalise(X, ell, V, *, tol=1e-12, drop=False, sweeps=60):
+def orthogonalise(X, ell, V, *, tol=1e-12, noise=None, sweeps=60):
     """Rotate the columns of X diag(exp(ell)) until they are mutually orthogonal.
 
     One-sided Jacobi rotations on unit columns and log-norms. For a pair with norms d_i ≥ d_j,
@@ -59,8 +59,9 @@ def orthogonalise(X, ell, V, *, tol=1e-12, drop=False, sweeps=60):
         τ = −2 g / (1 − ρ² + √((1 − ρ²)² + 4 ρ² g²)),
 
     which stays finite as ρ → 0 (τ → −g, a Gram–Schmidt step): X_j gets X_j + τ X_i and X_i gets
-    X_i − ρ² τ X_j. Both are relative changes. With `drop`, a column of which only rounding is
-    left is set to zero (for a start that is exactly rank-deficient).
+    X_i − ρ² τ X_j. Both are relative changes. `noise` holds the logarithms of the sizes, in units
+    of EPS, below which a column is rounding; it is inherited in the rotations, and a column of
+    which only rounding is left is set to zero (for a start that is exactly rank-deficient).
 
     Returns X, ell, V, sorted by falling norm.
     """
@@ -89,8 +90,16 @@ def orthogonalise(X, ell, V, *, tol=1e-12, drop=False, sweeps=60):
             new_i, new_j = (xi - rho * tan * xj) * cos, (xj + tau * xi) * cos
             norm_i = np.sqrt(np.einsum("pk,pk->k", new_i, new_i))
             norm_j = np.sqrt(np.einsum("pk,pk->k", new_j, new_j))
-            if drop:
-                norm_j = np.where(norm_j < 8 * EPS * np.sqrt(len(X)), 0.0, norm_j)
+            if noise is not None:
+                with np.errstate(divide="ignore"):
+                    turned = np.log(np.abs(tan))
+                noise[i], noise[j] = (
+                    np.logaddexp(noise[i], turned + noise[j]),
+                    np.logaddexp(noise[j], turned + noise[i]),
+                )
+                with np.errstate(divide="ignore"):
+                    gone = ell[j] + np.log(norm_j) < noise[j] + np.log(8 * EPS * np.sqrt(len(X)))
+                norm_j = np.where(gone, 0.0, norm_j)
             with np.errstate(divide="ignore", invalid="ignore"):
                 X[:, i], X[:, j] = new_i / norm_i, np.where(norm_j > 0, new_j / norm_j, 0.0)
                 ell[i] += np.log(norm_i)
@@ -113,11 +122,14 @@ def graded(U: np.ndarray, log_scale: float):
     if size == 0.0:
         return np.zeros((len(U), 0)), np.zeros(0), V[:, :0]
     U = U / size
-    if U.shape[1] > U.shape[0]:
+    wide = U.shape[1] > U.shape[0]
+    if wide:
         V, R = np.linalg.qr(U.T)
         U = R.T
     X, ell = normalised(U, np.zeros(U.shape[1]))
-    X, ell, V = orthogonalise(X, ell, V, drop=True)
+    # The rounding of a QR decomposition is that of its largest column.
+    noise = np.full_like(ell, ell.max()) if wide else ell.copy()
+    X, ell, V = orthogonalise(X, ell, V, noise=noise)
     kept = ell > -np.inf
     return X[:, kept], ell[kept] + log_scale + np.log(size), V[:, kept]
 

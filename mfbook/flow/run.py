@@ -189,7 +189,8 @@ class _Composite:
     def end(self) -> float:
         """The last time that all components reach; one that has stopped for good stays there."""
         halted = [
-            path.t for path in self.paths
+            path.t
+            for path in self.paths
             if path.reason not in (trajectory.LOSS_REACHED, trajectory.STUCK)
         ]
         return min(halted) if halted else max(path.t for path in self.paths)
@@ -285,8 +286,12 @@ class _Composite:
         def log_norm(t):
             return np.log(max(self.gradient_norm([p.columns_at(t) for p in self.paths]), 1e-308))
 
-        found = minimize_scalar(log_norm, bounds=(low, high), method="bounded",
-                                options={"xatol": 1e-3 * (high - low), "maxiter": 25})
+        found = minimize_scalar(
+            log_norm,
+            bounds=(low, high),
+            method="bounded",
+            options={"xatol": 1e-3 * (high - low), "maxiter": 25},
+        )
         return float(found.x) if found.fun < log_norm(at) else at
 
     def _escape(self, columns):
@@ -304,9 +309,12 @@ class _Composite:
                 u, v = np.zeros(self.problem.shape[0]), np.zeros(self.problem.shape[1])
                 u[part.rows], v[part.cols] = basis[: field.m, -1], basis[field.m :, -1]
                 sign = np.sign(u[np.argmax(np.abs(u))])
-                first, best = wait, (
-                    float(rates[-1]),
-                    (sign * u / np.linalg.norm(u), sign * v / np.linalg.norm(v)),
+                first, best = (
+                    wait,
+                    (
+                        float(rates[-1]),
+                        (sign * u / np.linalg.norm(u), sign * v / np.linalg.norm(v)),
+                    ),
                 )
         return best
 

@@ -26,8 +26,11 @@ class TaylorFlow:
         self.mask = np.asarray(mask, dtype=bool)
         self.double = 2 * Fraction(weight)
         self.M = np.array(
-            [[self.fixed(v) if o else 0 for v, o in zip(r, q, strict=True)]
-             for r, q in zip(values, self.mask, strict=True)], dtype=object,
+            [
+                [self.fixed(v) if o else 0 for v, o in zip(r, q, strict=True)]
+                for r, q in zip(values, self.mask, strict=True)
+            ],
+            dtype=object,
         )
 
     def fixed(self, x) -> int:

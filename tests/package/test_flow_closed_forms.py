@@ -24,8 +24,9 @@ def test_full_observation_is_a_logistic_in_each_singular_value(log10_scale, size
     rng = np.random.default_rng(0)
     U, V, Q = (np.linalg.qr(rng.standard_normal((3, 3)))[0] for _ in range(3))
     sizes = np.array(sizes)
-    run = gradient_flow(full(U @ np.diag(sizes) @ V.T), (U @ Q, Q.T @ V.T),
-                        log10_scale=log10_scale, loss_tol=1e-14)
+    run = gradient_flow(
+        full(U @ np.diag(sizes) @ V.T), (U @ Q, Q.T @ V.T), log10_scale=log10_scale, loss_tol=1e-14
+    )
     log_a2 = 2 * log10_scale * np.log(10)
     crossing = (np.log(sizes) - log_a2) / (2 * sizes)
     near = (crossing[:, None] + np.linspace(-4, 4, 9) / (2 * sizes[:, None])).ravel()
@@ -66,8 +67,9 @@ def test_complete_bipartite_components_have_the_closed_form(seed, log10_scale):
     limit = np.concatenate([root[0] for root in roots]) @ np.concatenate(
         [root[1] for root in roots], axis=1
     )
-    run = gradient_flow(MatrixCompletion(values, mask), (A, B), log10_scale=log10_scale,
-                        loss_tol=1e-16)
+    run = gradient_flow(
+        MatrixCompletion(values, mask), (A, B), log10_scale=log10_scale, loss_tol=1e-16
+    )
     # α^(1 − σ_2/σ_1) ≤ 1e-7 separates the modes; then rtol rules.
     assert np.abs(run.W - limit).max() < 1e-5
     assert np.linalg.norm(run.W, "nuc") == pytest.approx(9.5, abs=1e-6)
@@ -86,8 +88,11 @@ def test_the_angle_decides_the_disconnected_entry():
 
 @pytest.mark.parametrize(
     ("text", "log10_scale", "learned", "steps"),
-    [("1 2; 20 ?", -20, 40.0, 500), ("1 2; 100 ?", -100, 200.0, 1500),
-     ("1 2; 100 ?", -10_000, 200.0, 1500)],
+    [
+        ("1 2; 20 ?", -20, 40.0, 500),
+        ("1 2; 100 ?", -100, 200.0, 1500),
+        ("1 2; 100 ?", -10_000, 200.0, 1500),
+    ],
 )
 def test_the_rank_one_completion_is_learned_from_small_enough(text, log10_scale, learned, steps):
     problem = MatrixCompletion.from_text(text)
@@ -97,8 +102,9 @@ def test_the_rank_one_completion_is_learned_from_small_enough(text, log10_scale,
 
 
 def test_not_small_enough_learns_less():
-    run = gradient_flow(MatrixCompletion.from_text("1 2; 100 ?"), small_init((2, 2), rng=0),
-                        log10_scale=-41)
+    run = gradient_flow(
+        MatrixCompletion.from_text("1 2; 100 ?"), small_init((2, 2), rng=0), log10_scale=-41
+    )
     assert 155 < run.W[1, 1] < 165
 
 
@@ -109,10 +115,12 @@ def test_steps_do_not_depend_on_the_scale():
     assert far <= 2 * near
 
 
-CREEPING = [[-0.77332568, -0.15567548, 0.88379571, -0.64873607],
-            [-1.54627396, -0.82797044, NAN, -1.16291341],
-            [-1.98476209, NAN, NAN, -1.28724766],
-            [2.16570731, 0.24208864, NAN, NAN]]
+CREEPING = [
+    [-0.77332568, -0.15567548, 0.88379571, -0.64873607],
+    [-1.54627396, -0.82797044, NAN, -1.16291341],
+    [-1.98476209, NAN, NAN, -1.28724766],
+    [2.16570731, 0.24208864, NAN, NAN],
+]
 
 
 def test_a_connected_problem_that_stays_at_rank_three():
