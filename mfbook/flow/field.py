@@ -8,8 +8,26 @@ columns [A; Bᵀ] of shape (..., p, k), p = m + n.
 from __future__ import annotations
 
 import numpy as np
+from scipy.sparse import bmat, csr_array
+from scipy.sparse.csgraph import connected_components
 
 from mfbook.problems import MatrixCompletion, MatrixSensing
+
+# Up to this many entries of W a masked dense matrix is faster than gathering the observed ones:
+# at 100×100 with 5,000 observed and 100 columns, 0.2 ms against 4 ms.
+DENSE_ENTRIES = 250_000
+
+
+def times(G, Y):
+    """S Y = [−G Y_B; −Gᵀ Y_A] without forming S."""
+    m = G.shape[0]
+    out = np.empty_like(Y)
+    if isinstance(G, np.ndarray):
+        np.matmul(G, Y[m:], out=out[:m])
+        np.matmul(G.T, Y[:m], out=out[m:])
+    else:
+        out[:m], out[m:] = G @ Y[m:], G.T @ Y[:m]
+    return np.negative(out, out=out)
 
 
 class CompletionField:
@@ -20,6 +38,38 @@ class CompletionField:
         self.m, self.n = shape
         self.p = self.m + self.n
         self.curvature = 2 * weight  # the largest eigenvalue of ∇²f
+        self._dense = self.m * self.n <= DENSE_ENTRIES
+        if self._dense:
+            self._mask = np.zeros(shape)
+            self._mask[i, j] = 1.0
+            self._M = np.zeros(shape)
+            self._M[i, j] = values
+        else:
+            order = np.lexsort((j, i))
+            self.i, self.j, self.values = i[order], j[order], values[order]
+            rows = np.concatenate([[0], np.cumsum(np.bincount(i, minlength=self.m))])
+            self._rows = rows.astype(np.int32)
+            self._cols = self.j.astype(np.int32)
+
+    def gradient(self, Z):
+        """Loss and G = ∇f(Z_A Z_Bᵀ), as a matrix that multiplies: dense, or sparse when large."""
+        if self._dense:
+            R = self._mask * (Z[: self.m] @ Z[self.m :].T - self._M)
+            return self.weight * float(np.vdot(R, R)), 2 * self.weight * R
+        r = self.residual(Z)
+        return self.weight * float(r @ r), self._sparse(2 * self.weight * r)
+
+    def _sparse(self, data):
+        return csr_array((data, self._cols, self._rows), shape=(self.m, self.n))
+
+    def change(self, Z, D):
+        """The derivative of G along D."""
+        A, B = Z[: self.m], Z[self.m :]
+        if self._dense:
+            return 2 * self.weight * self._mask * (D[: self.m] @ B.T + A @ D[self.m :].T)
+        r = np.einsum("lk,lk->l", D[self.i], Z[self.m + self.j])
+        r += np.einsum("lk,lk->l", Z[self.i], D[self.m + self.j])
+        return self._sparse(2 * self.weight * r)
 
     def residual(self, Z):
         return (
@@ -65,6 +115,16 @@ class SensingField:
         S[..., self.m :, : self.m] = -np.swapaxes(G, -1, -2)
         return S
 
+    def gradient(self, Z):
+        """Loss and G = ∇f(Z_A Z_Bᵀ)."""
+        r = self.residual(Z)
+        return self.weight * float(r @ r), 2 * self.weight * np.einsum("l,lij->ij", r, self.X)
+
+    def change(self, Z, D):
+        """The derivative of G along D."""
+        W = D[: self.m] @ Z[self.m :].T + Z[: self.m] @ D[self.m :].T
+        return 2 * self.weight * np.einsum("lij,l->ij", self.X, np.einsum("lij,ij->l", self.X, W))
+
     def derivative(self, Z):
         top = self.X @ Z[self.m :]
         bottom = np.swapaxes(self.X, 1, 2) @ Z[: self.m]
@@ -89,9 +149,6 @@ def connected_parts(problem) -> list[Part]:
             "gradient_flow needs a MatrixCompletion or a MatrixSensing problem, but got "
             f"{type(problem).__name__}"
         )
-    from scipy.sparse import bmat, csr_array
-    from scipy.sparse.csgraph import connected_components
-
     m, _ = problem.shape
     edges = csr_array(problem.mask.astype(float))
     _, label = connected_components(bmat([[None, edges], [edges.T, None]]), directed=False)

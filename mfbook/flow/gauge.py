@@ -91,12 +91,12 @@ def orthogonalise(X, ell, V, *, tol=1e-12, noise=None, sweeps=60):
             norm_i = np.sqrt(np.einsum("pk,pk->k", new_i, new_i))
             norm_j = np.sqrt(np.einsum("pk,pk->k", new_j, new_j))
             if noise is not None:
+                # Roundings rotate like the columns; they are independent, so squares add.
                 with np.errstate(divide="ignore"):
-                    turned = np.log(np.abs(tan))
-                noise[i], noise[j] = (
-                    np.logaddexp(noise[i], turned + noise[j]),
-                    np.logaddexp(noise[j], turned + noise[i]),
-                )
+                    c, s = 2 * np.log(cos), 2 * np.log(np.abs(tan) * cos)
+                n_i, n_j = 2 * noise[i], 2 * noise[j]
+                noise[i] = np.logaddexp(c + n_i, s + n_j) / 2
+                noise[j] = np.logaddexp(c + n_j, s + n_i) / 2
                 with np.errstate(divide="ignore"):
                     gone = ell[j] + np.log(norm_j) < noise[j] + np.log(8 * EPS * np.sqrt(len(X)))
                 norm_j = np.where(gone, 0.0, norm_j)

@@ -12,12 +12,15 @@ from scipy.optimize import minimize_scalar
 
 from mfbook import trajectory
 from mfbook.flow.drive import Path, follow, start
-from mfbook.flow.field import Part, connected_parts
+from mfbook.flow.field import Part, connected_parts, times
 from mfbook.flow.gauge import time_to_reach
 from mfbook.problems import factors_of
 from mfbook.trajectory import Phase, Trajectory, resting_times
 
 SILENT_SECONDS = 3.0
+
+# Rates and directions of escape are computed for components with at most this many rows and columns.
+LARGEST_EIGENPROBLEM = 600
 MAX_STEPS = 50_000
 SMALLEST_RTOL, LARGEST_RTOL = 1e-9, 1e-2
 
@@ -93,7 +96,7 @@ def gradient_flow(
     """
     arrays = _two_factors(problem, factors)
     _require_numbers(arrays, log10_scale, loss_tol, rtol, t_max, max_steps)
-    composite = _Composite(problem, arrays, float(log10_scale))
+    composite = _Composite(problem, arrays, float(log10_scale), rtol)
     notice = _Progress(progress, loss_tol)
     share = loss_tol / len(composite.paths)
     runs = [follow(path, loss_tol=share, rtol=rtol, t_max=t_max) for path in composite.paths]
@@ -169,14 +172,14 @@ def _require_numbers(arrays, log10_scale, loss_tol, rtol, t_max, max_steps) -> N
 class _Composite:
     """All components of a problem, and the caller's hidden basis that ties them together."""
 
-    def __init__(self, problem, arrays, log10_scale: float) -> None:
+    def __init__(self, problem, arrays, log10_scale: float, rtol: float) -> None:
         self.problem, self.arrays = problem, arrays
         self.m = problem.shape[0]
         self.parts: list[Part] = connected_parts(problem)
         log_scale = log10_scale * np.log(10.0)
         A, B = arrays
         self.paths: list[Path] = [
-            start(part.field, np.concatenate([A[part.rows], B.T[part.cols]]), log_scale)
+            start(part.field, np.concatenate([A[part.rows], B.T[part.cols]]), log_scale, rtol)
             for part in self.parts
         ]
         # Rows and columns without an observed entry have no gradient: they stay.
@@ -217,12 +220,23 @@ class _Composite:
             W[np.ix_(part.rows, part.cols)] = Z[: part.field.m] @ Z[part.field.m :].T
         return W
 
+    def _singular_values(self, columns) -> np.ndarray:
+        m, n = self.problem.shape
+        A, B = self._factors(columns)
+        if min(m, n) <= 2 * A.shape[1] or m * n <= 10_000:
+            return np.linalg.svd(self._W(columns), compute_uv=False)
+        # W = Q_A R_A R_Bᵀ Q_Bᵀ: a long product has the singular values of its small core.
+        core = np.linalg.qr(A, mode="r") @ np.linalg.qr(B.T, mode="r").T
+        values = np.zeros(min(m, n))
+        values[: len(core)] = np.linalg.svd(core, compute_uv=False)
+        return values
+
     def gradient_norm(self, columns) -> float:
         """Frobenius norm of the gradient of all factors, |S U|; it needs no common basis."""
         total = 0.0
         for part, column in zip(self.parts, columns, strict=True):
-            S = part.field.S(part.field.residual(column.Z))
-            total += float(np.sum(((S @ column.X) * np.exp(column.ell)) ** 2))
+            _, G = part.field.gradient(column.Z)
+            total += float(np.sum((times(G, column.X) * np.exp(column.ell)) ** 2))
         return np.sqrt(total)
 
     def trajectory(self, limit: str) -> Trajectory:
@@ -231,10 +245,9 @@ class _Composite:
         if times[-1] < end:
             times = np.append(times, end)
         samples = [[path.columns_at(t) for path in self.paths] for t in times]
-        W = np.array([self._W(columns) for columns in samples])
         loss = np.array([self.loss(columns) for columns in samples])
         norm = np.array([self.gradient_norm(columns) for columns in samples])
-        values = np.linalg.svd(W, compute_uv=False)
+        values = np.array([self._singular_values(columns) for columns in samples])
         reasons = [path.reason for path in self.paths]
         converged = all(reason == trajectory.LOSS_REACHED for reason in reasons)
         if converged:
@@ -246,7 +259,7 @@ class _Composite:
             loss=loss,
             gradient_norm=norm,
             singular_values=values,
-            W=W[-1],
+            W=self._W(samples[-1]),
             factors=self._factors(samples[-1]),
             phases=self._phases(times, norm, values),
             converged=converged,
@@ -260,7 +273,7 @@ class _Composite:
     def loss(self, columns) -> float:
         return float(
             sum(
-                part.field.weight * np.sum(part.field.residual(column.Z) ** 2)
+                part.field.gradient(column.Z)[0]
                 for part, column in zip(self.parts, columns, strict=True)
             )
         )
@@ -276,7 +289,7 @@ class _Composite:
                 t = self._quietest(times[k - 1], times[k + 1], t)
             columns = [path.columns_at(t) for path in self.paths]
             W = self._W(columns)
-            rank = int((np.linalg.svd(W, compute_uv=False) > known).sum())
+            rank = int((self._singular_values(columns) > known).sum())
             last = k == rests[-1]
             rate, direction = (None, None) if last else self._escape(columns)
             phases.append(Phase(t, rank, W, self.loss(columns), rate, direction))
@@ -299,8 +312,9 @@ class _Composite:
         first, best = np.inf, (None, None)
         for part, path, column in zip(self.parts, self.paths, columns, strict=True):
             field = part.field
-            S = field.S(field.residual(column.Z))
-            rates, basis = np.linalg.eigh(S)
+            if field.p > LARGEST_EIGENPROBLEM:
+                continue
+            rates, basis = np.linalg.eigh(field.S(field.residual(column.Z)))
             quiet = ~column.active
             wait = time_to_reach(
                 column.X[:, quiet], column.ell[quiet], rates, basis, path.log_active

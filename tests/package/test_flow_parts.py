@@ -51,6 +51,15 @@ def test_a_rank_deficient_start_loses_its_zero_columns():
         assert graded(U, 0.0)[0].shape[1] == 2
 
 
+def test_a_start_of_full_rank_loses_none():
+    """Many rotations must not add up to a rounding that swallows columns."""
+    for shape in ((120, 60), (40, 60)):
+        U = np.random.default_rng(2).standard_normal(shape)
+        X, ell, V = graded(U, 0.0)
+        assert X.shape[1] == min(shape)
+        assert np.allclose((X * np.exp(ell)) @ V.T, U, atol=1e-12)
+
+
 @pytest.mark.parametrize("length", [0.1, 3.0, 300.0])
 def test_a_linear_flow_of_any_length_keeps_the_subdominant_columns(length):
     """exp(T S) U with singular values apart by up to e^600, against 600-digit arithmetic."""
