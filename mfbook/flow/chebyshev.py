@@ -8,8 +8,8 @@ Active and passive columns are advanced together; only the active ones enter G.
 
 Where accuracy and not stability bounds the step (an escape), order two is dear: steps with h ρ ≤ 3
 are taken by the pair of order five of Dormand & Prince (1980), as SciPy's RK45 has it. On 100×100
-with 2,000 entries this took the evaluations of G from 1,895 to the figure that the benchmark
-prints.
+with 2,000 entries, from ‖W(0)‖ = 1e-3 at rtol = 1e-4, this took the steps from 273 to 102 and the
+evaluations of G from 1,895 to 1,206.
 
 On a plateau no explicit method can take long steps. When the active columns have come to rest to
 within the tolerance, S is constant, and the passive columns are advanced exactly by the singular
@@ -39,6 +39,11 @@ MARGIN = 1.1
 # Iterations of it from scratch, and every so many steps when the last vector is at hand.
 COLD, WARM = 30, 6
 RENEW = 5
+
+
+# Rest, as a fraction of one unit of log-growth: what a passive column's log-size loses by it only
+# shifts its escape in time.
+FREEZE = 1e-6
 
 
 @dataclass
@@ -236,8 +241,3 @@ class ChebyshevStepper:
     def _field(self, Y):
         self.n_gradients += 1
         return times(self.field.gradient(Y[:, : self.k])[1], Y)
-
-
-# Rest, as a fraction of one unit of log-growth: what a passive column's log-size loses by it only
-# shifts its escape in time.
-FREEZE = 1e-6

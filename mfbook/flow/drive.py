@@ -152,7 +152,9 @@ def follow(path: Path, *, loss_tol, rtol, t_max):
         elif h is None:
             speed = np.linalg.norm(stepper.F, axis=0) / np.linalg.norm(stepper.Z, axis=0)
             h = tol ** (1 / stepper.ORDER) / max(float(speed.max()), rate_floor, 1e-300)
-        new, h, error = _accepted(path, stepper, min(h, bound, stepper.longest, t_max - state.t), tol)
+        new, h, error = _accepted(
+            path, stepper, min(h, bound, stepper.longest, t_max - state.t), tol
+        )
         if new is None:
             path.reason = trajectory.STEP_TOO_SMALL
             return
