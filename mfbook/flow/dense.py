@@ -39,8 +39,8 @@ from mfbook.flow.phi import phi_functions
 C2, C3 = 0.5, 0.9
 GAUSS = 0.5 + np.array([-1.0, 1.0]) * np.sqrt(3) / 6
 EARLY, LATE = (3 + 2 * np.sqrt(3)) / 12, (3 - 2 * np.sqrt(3)) / 12
-# Nodes of the whole step and of its two halves.
-NODES = np.concatenate([GAUSS, GAUSS / 2, 0.5 + GAUSS / 2])
+# Nodes of the two halves of a step; the whole step takes its moments of S from the same four.
+NODES = np.concatenate([GAUSS / 2, 0.5 + GAUSS / 2])
 
 # An active column may grow by at most this factor in a step. Its neighbours grow along with it, and
 # what tells them apart loses as much of their sixteen digits; and in a long exponential step the
@@ -167,10 +167,14 @@ class DenseStepper:
         S = self.field.S(self.field.residual(nodes))
         self.n_gradients += len(nodes)
         first, second = S[0::2], S[1::2]
-        length = h * np.array([1.0, 0.5, 0.5])[:, None, None]
-        early = length * (EARLY * first + LATE * second)
-        late = length * (LATE * first + EARLY * second)
-        growth, basis = np.linalg.eigh(np.concatenate([early, late]))
+        mean = S.mean(axis=0)
+        moment = np.tensordot(NODES - 0.5, S, axes=1) / len(NODES)
+        whole = h * np.array([mean / 2 - 2 * moment, mean / 2 + 2 * moment])
+        early = h / 2 * (EARLY * first + LATE * second)
+        late = h / 2 * (LATE * first + EARLY * second)
+        # The two exponentials of the whole step, of the first half and of the second.
+        exponents = np.stack([*whole, early[0], late[0], early[1], late[1]])
+        growth, basis = np.linalg.eigh(exponents)
         state = self.state
         start = state.X[:, passive], state.ell[passive], state.V[:, passive]
         long = bool(np.any(growth[:, -1] - growth[:, 0] > DIRECT_SPREAD))
@@ -181,8 +185,8 @@ class DenseStepper:
                 columns = linear_flow(*columns, growth[k], basis[k])
             return orthogonalise(*columns) if long else columns
 
-        Xc, lc, _ = through((0, 3))
-        X, ell, V = through((1, 4, 2, 5))
+        Xc, lc, _ = through((0, 1))
+        X, ell, V = through((2, 3, 4, 5))
         alive = ell > -np.inf
         if not alive.any():
             return X, ell, V, 0.0
