@@ -13,6 +13,7 @@ TIME_LIMIT = "time limit"
 DIVERGED = "diverged"
 STUCK = "stopped at a critical point that is not a global minimum"
 INTERRUPTED = "interrupted"
+STEP_TOO_SMALL = "step size below rounding"
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,13 +68,26 @@ class Trajectory:
     n_steps: int | np.ndarray
     n_gradients: int | np.ndarray
     dense_output: Callable[[float], np.ndarray] = field(repr=False)
+    dense_factors: Callable[[float], tuple[np.ndarray, ...]] | None = field(
+        default=None, repr=False
+    )
 
     def W_at(self, t: float) -> np.ndarray:
         """W at time t, for t between the first and the last time of the run."""
+        self._require_time(t)
+        return self.dense_output(t)
+
+    def factors_at(self, t: float) -> tuple[np.ndarray, ...]:
+        """The factors at time t; known where the method keeps them (`gradient_flow` does)."""
+        if self.dense_factors is None:
+            raise ValueError("this run kept W along its path, but not its factors; use W_at(t)")
+        self._require_time(t)
+        return self.dense_factors(t)
+
+    def _require_time(self, t: float) -> None:
         first, last = float(np.min(self.t)), float(np.max(self.t))
         if not first <= t <= last:
             raise ValueError(f"t must lie in [{first:g}, {last:g}], but is {t:g}")
-        return self.dense_output(t)
 
     def __getitem__(self, run) -> Trajectory:
         """One run of a batch, with its phases; `run` is an index into all the leading axes."""

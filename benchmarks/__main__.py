@@ -1,0 +1,218 @@
+"""Print the tables: `python -m benchmarks [scales] [solvers] [hundred] [growth] [movielens]`.
+
+Without arguments all tables are printed, about ten minutes on one core. Set OMP_NUM_THREADS to
+choose the cores.
+"""
+
+import resource
+import sys
+import time
+
+import numpy as np
+from scipy.integrate import solve_ivp
+
+from mfbook import examples
+from mfbook.flow import gradient_flow
+from mfbook.problems import MatrixCompletion, small_init
+
+
+def timed(function):
+    start = time.perf_counter()
+    result = function()
+    return result, time.perf_counter() - start
+
+
+def row(*cells):
+    print("  ".join(f"{cell:>14}" for cell in cells), flush=True)
+
+
+def scales():
+    """Steps and seconds against the scale of the start."""
+    print("\nOne problem at many scales (rtol 1e-6, loss 1e-12)")
+    row("problem", "log10 scale", "★ or σ3", "steps", "gradients", "seconds")
+    cases = [
+        ("[1 2; 20 ★]", MatrixCompletion.from_text("1 2; 20 ?"), (-20, -100)),
+        ("[1 2; 100 ★]", MatrixCompletion.from_text("1 2; 100 ?"), (-41, -100, -10_000)),
+        ("connected 4×4", examples.connected_4x4, (-10, -100, -1000, -10_000)),
+    ]
+    for name, problem, exponents in cases:
+        factors = small_init(problem.shape, rng=0)
+        for exponent in exponents:
+            run, seconds = timed(
+                lambda p=problem, f=factors, e=exponent: gradient_flow(
+                    p, f, log10_scale=e, loss_tol=1e-12
+                )
+            )
+            value = run.W[1, 1] if problem.shape == (2, 2) else run.singular_values[-1, 2]
+            row(name, exponent, f"{value:.4f}", run.n_steps, run.n_gradients, f"{seconds:.2f}")
+
+
+def descend(problem, factors, alpha, lr, loss_tol, most):
+    """Plain gradient descent; returns iterations, W, whether the loss was reached."""
+    A, B = (alpha * factor for factor in factors)
+    mask, M = problem.mask.astype(float), np.where(problem.mask, problem.values, 0.0)
+    weight = 0.5 if problem.loss == "half" else 1 / problem.n_observed
+    for k in range(most):
+        R = mask * (A @ B - M)
+        loss = weight * np.vdot(R, R)
+        if loss <= loss_tol:
+            return k, A @ B, "reached"
+        if not loss < 1e12:
+            return k, A @ B, "diverged"
+        G = 2 * weight * R
+        A, B = A - lr * (G @ B.T), B - lr * (A.T @ G)
+    return most, A @ B, "not reached"
+
+
+def largest_step(problem, factors, alpha, loss_tol, most):
+    """The fastest run of descent whose step stays below 2 / (curvature at the end of the flow)."""
+    end = gradient_flow(problem, factors, log10_scale=np.log10(alpha), rtol=1e-4, loss_tol=loss_tol)
+    A, B = end.factors
+    weight = 0.5 if problem.loss == "half" else 1 / problem.n_observed
+    rng = np.random.default_rng(0)
+    DA, DB = rng.standard_normal(A.shape), rng.standard_normal(B.shape)
+    for _ in range(200):
+        norm = np.sqrt(np.sum(DA**2) + np.sum(DB**2))
+        DA, DB = DA / norm, DB / norm
+        H = 2 * weight * problem.mask * (DA @ B + A @ DB)
+        DA, DB = H @ B.T, A.T @ H
+    lr = 1.9 / np.sqrt(np.sum(DA**2) + np.sum(DB**2))
+    return lr, descend(problem, factors, alpha, lr, loss_tol, most)
+
+
+def solvers():
+    """The engine, descent and SciPy's integrators at the same loss; error against rtol 1e-9."""
+    print("\nOther methods (loss 1e-10; error of W at the end, over the largest value)")
+    row("problem", "log10 scale", "method", "gradients", "seconds", "error", "ended")
+    for problem in (examples.M3, examples.disconnected_3x3, examples.connected_4x4):
+        factors = small_init(problem.shape, rng=0)
+        m, n = problem.shape
+        top = np.nanmax(np.abs(problem.values))
+        for exponent in (-3, -8, -14):
+            options = {"log10_scale": exponent, "loss_tol": 1e-10}
+            best = gradient_flow(problem, factors, rtol=1e-9, **options)
+            run, seconds = timed(lambda p=problem, f=factors, o=options: gradient_flow(p, f, **o))
+
+            def show(method, work, seconds, W, ended, name=problem.name, e=exponent, r=best, v=top):
+                error = f"{np.abs(W - r.W).max() / v:.1e}"
+                row(name, e, method, work, f"{seconds:.2f}", error, ended)
+
+            show("engine", run.n_gradients, seconds, run.W, run.reason)
+            alpha = 10.0**exponent
+            (_, (count, W, ended)), seconds = timed(
+                lambda p=problem, f=factors, a=alpha: largest_step(p, f, a, 1e-10, 200_000)
+            )
+            show("descent", count, seconds, W, ended)
+
+            def rhs(_, y, p=problem, m=m, n=n):
+                A, B = y[: m * m].reshape(m, m), y[m * m :].reshape(m, n)
+                G = p.gradient(A @ B)
+                return -np.concatenate([(G @ B.T).ravel(), (A.T @ G).ravel()])
+
+            y0 = alpha * np.concatenate([factor.ravel() for factor in factors])
+            for method in ("DOP853", "LSODA", "BDF", "Radau"):
+
+                def reached(_, y, p=problem, m=m, n=n):
+                    return p.loss_value(y[: m * m].reshape(m, m) @ y[m * m :].reshape(m, n)) - 1e-10
+
+                reached.terminal = True
+                result, seconds = timed(
+                    lambda rhs=rhs, y0=y0, s=method, e=reached, a=alpha, t=best.t[-1]: solve_ivp(
+                        rhs, (0, 3 * t), y0, method=s, rtol=1e-6, atol=1e-8 * a, events=e
+                    )
+                )
+                y = result.y[:, -1]
+                W = y[: m * m].reshape(m, m) @ y[m * m :].reshape(m, n)
+                show(method, result.nfev, seconds, W, "reached" if result.status == 1 else "time")
+
+
+def synthetic(m, n, rank, count, width, seed=0, decay=1.0):
+    """A rank-`rank` matrix of mean square 1, `count` entries observed, and a Gaussian start."""
+    rng = np.random.default_rng(seed)
+    U, V = rng.standard_normal((m, rank)), rng.standard_normal((n, rank))
+    if decay != 1.0:
+        U, V = np.linalg.qr(U)[0] * decay ** np.arange(rank), np.linalg.qr(V)[0]
+    truth = U @ V.T
+    truth /= np.sqrt(np.mean(truth**2))
+    mask = np.zeros(m * n, dtype=bool)
+    mask[rng.choice(m * n, count, replace=False)] = True
+    mask = mask.reshape(m, n)
+    problem = MatrixCompletion(np.where(mask, truth, np.nan), mask, loss="half", truth=truth)
+    return problem, small_init((m, n), width=width, rng=rng)
+
+
+def hundred():
+    """100×100 of rank 5, width 100, rtol 1e-4: the engine and descent, from 1e-3 and 10^-100."""
+    print("\n100×100, rank 5, width 100, ‖W(0)‖ = 1e-3 or α = 10^-100, rtol 1e-4, loss 1e-6")
+    row("entries", "start", "method", "gradients", "seconds", "error", "ended")
+    for count in (2000, 5000):
+        problem, (A, B) = synthetic(100, 100, 5, count, 100)
+        alpha = np.sqrt(1e-3 / np.linalg.norm(A @ B))
+
+        def error(W, p=problem):
+            return f"{np.linalg.norm(W - p.truth) / np.linalg.norm(p.truth):.1e}"
+
+        for start in (np.log10(alpha), -100.0):
+            run, seconds = timed(
+                lambda p=problem, f=(A, B), s=start: gradient_flow(
+                    p, f, log10_scale=s, rtol=1e-4, loss_tol=1e-6
+                )
+            )
+            row(count, f"10^{start:.0f}", "engine", run.n_gradients, f"{seconds:.2f}",
+                error(run.W), run.reason)  # fmt: skip
+        lr, _ = largest_step(problem, (A, B), alpha, 1e-6, 1)
+        (k, W, ended), seconds = timed(
+            lambda p=problem, f=(A, B), a=alpha, s=lr: descend(p, f, a, s, 1e-6, 30_000)
+        )
+        row(count, f"10^{np.log10(alpha):.0f}", "descent", k, f"{seconds:.2f}", error(W), ended)
+
+
+def growth():
+    """How the cost grows: n × n, and the number of phases."""
+    print("\nCost against size: n×n, rank 3, 40 % observed, width 5, α = 10^-20, rtol 1e-4")
+    row("n", "steps", "gradients", "seconds", "ms a gradient", "rests")
+    for n in (10, 20, 40, 80, 160, 320):
+        problem, factors = synthetic(n, n, 3, int(0.4 * n * n), 5, decay=0.6)
+        run, seconds = timed(
+            lambda p=problem, f=factors: gradient_flow(
+                p, f, log10_scale=-20, rtol=1e-4, loss_tol=1e-6, max_steps=3000
+            )
+        )
+        row(n, run.n_steps, run.n_gradients, f"{seconds:.2f}",
+            f"{1e3 * seconds / run.n_gradients:.2f}", len(run.phases) - 1)  # fmt: skip
+    print("\nCost against the number of phases: 100×100, half observed, α = 10^-30, rtol 1e-4")
+    row("rank", "steps", "gradients", "seconds", "rests")
+    for rank in (1, 2, 4, 8):
+        problem, factors = synthetic(100, 100, rank, 5000, rank + 2, decay=0.6)
+        run, seconds = timed(
+            lambda p=problem, f=factors: gradient_flow(
+                p, f, log10_scale=-30, rtol=1e-4, loss_tol=1e-4, max_steps=3000
+            )
+        )
+        row(rank, run.n_steps, run.n_gradients, f"{seconds:.2f}", len(run.phases) - 1)
+
+
+def movielens():
+    """943×1682, 100,000 entries of a rank-10 matrix, width 12, through ten phases."""
+    print("\nMovieLens size, synthetic: 943×1682, 100,000 entries, rank 10, width 12, rtol 1e-4")
+    row("log10 scale", "rank", "steps", "gradients", "seconds", "peak MB", "ended")
+    problem, factors = synthetic(943, 1682, 10, 100_000, 12, decay=1 / 1.5)
+    for exponent in (-6, -60):
+        run, seconds = timed(
+            lambda e=exponent: gradient_flow(
+                problem, factors, log10_scale=e, rtol=1e-4, loss_tol=1.0, max_steps=3000
+            )
+        )
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        rank = int((run.singular_values[-1] > 1e-3 * run.singular_values[-1, 0]).sum())
+        row(exponent, rank, run.n_steps, run.n_gradients, f"{seconds:.0f}", f"{peak:.0f}",
+            run.reason)  # fmt: skip
+
+
+TABLES = (scales, solvers, hundred, growth, movielens)
+
+if __name__ == "__main__":
+    wanted = sys.argv[1:]
+    for table in TABLES:
+        if not wanted or table.__name__ in wanted:
+            table()

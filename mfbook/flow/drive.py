@@ -1,0 +1,181 @@
+"""Follow one component through all its saddles: step control, and when to stop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+
+import numpy as np
+from scipy.sparse.linalg import svds
+
+from mfbook import trajectory
+from mfbook.flow.chebyshev import ChebyshevStepper, Memory
+from mfbook.flow.dense import Columns, DenseStepper, regraded
+from mfbook.flow.gauge import EPS, LOOSE, graded, time_to_reach
+
+# W feels a column when its square exceeds this times rtol, as a fraction of the data's scale.
+# Leaving out a smaller one changes W, and through it the growth of the others, by less than 1e-8
+# rtol of the data; a much smaller threshold would let the rounding of the large active columns
+# (1e-16) reach the small ones (1e-7 at rtol = 1e-6, so 1e-9 of their size).
+FELT = 1e-8
+
+SHRINK, GROW, SAFETY = 0.1, 8.0, 0.9
+
+# Exact exponentials need eigenvectors of a matrix of order p × (active columns) a step: 20 ms at
+# 300 on one core, against a few hundred cheap products. Beyond that the Chebyshev method steps.
+DENSE_P, DENSE_UNKNOWNS = 80, 320
+
+# With many columns, making them orthogonal is dear; they may first separate by e^11, which costs
+# five of sixteen digits.
+LEAN = 11.0
+
+# Growth rates below this fraction of the largest at zero are rounding, not growth.
+RATE_FLOOR = 1e-13
+
+
+@dataclass
+class Path:
+    """The states of one component at its own times, and why it stopped ('' while it runs)."""
+
+    field: object
+    states: list
+    losses: list
+    log_active: float
+    reason: str = ""
+    n_steps: int = 0
+    n_rejected: int = 0
+    n_gradients: int = 0
+    lean: float = 0.0
+    method: str = "auto"
+    memory: Memory = dataclass_field(default_factory=Memory, repr=False)
+    _last: tuple = dataclass_field(default=(-1, None), repr=False)
+
+    def stepper(self, state: Columns, fresh: bool = False):
+        """The method for the next step: exact exponentials while their matrices are small."""
+        small = self.field.p <= DENSE_P and self.field.p * state.active.sum() <= DENSE_UNKNOWNS
+        if self.method == "dense" or (self.method == "auto" and small):
+            return DenseStepper(self.field, state)
+        return ChebyshevStepper(self.field, state, Memory() if fresh else self.memory)
+
+    def append(self, new: Columns) -> None:
+        """Take a step's result; the columns are made orthogonal again where they need it."""
+        old = self.states[-1]
+        small = self.field.p <= DENSE_P
+        if small:
+            loose = LOOSE
+        else:
+            self.lean += float(np.ptp(np.sort(new.ell) - np.sort(old.ell))) if new.ell.size else 0.0
+            loose = LOOSE if self.lean > LEAN else np.inf
+            self.lean = 0.0 if self.lean > LEAN else self.lean
+        self.states.append(regraded(new, self.log_active, loose))
+
+    @property
+    def t(self) -> float:
+        return self.states[-1].t
+
+    def columns_at(self, t: float) -> Columns:
+        """The state at time t, by redoing the step that contains it with the length that is asked.
+
+        From the end of the path on it is the last state.
+        """
+        times = [state.t for state in self.states]
+        k = int(np.clip(np.searchsorted(times, t, side="right") - 1, 0, len(times) - 1))
+        h = min(t, times[-1]) - times[k]
+        if not h > 0:
+            return self.states[k]
+        if self._last[0] != k:
+            self._last = k, self.stepper(self.states[k], fresh=True)
+        return self._last[1].step(h)[0]
+
+
+def largest_rate(field) -> float:
+    """The growth rate at zero of the fastest direction, |∇f(0)|."""
+    _, G = field.gradient(np.zeros((field.p, 1)))
+    if isinstance(G, np.ndarray):
+        return float(np.linalg.norm(G, 2))
+    return float(svds(G, k=1, return_singular_vectors=False, random_state=0)[0])
+
+
+def start(field, U0, log_scale, rtol) -> Path:
+    """The path's first state: the graded columns of exp(log_scale) · U0."""
+    X, ell, V = graded(U0, log_scale)
+    # The size of W at which the data are fitted: |∇f(0)| over the curvature of f.
+    scale = largest_rate(field) / field.curvature
+    largest = float(np.exp(np.minimum(2 * ell.max(initial=-np.inf), 700.0)))
+    if scale == 0.0:  # zero fits the data: what is felt is measured by the start itself
+        scale = largest
+    log_active = 0.5 * np.log(FELT * rtol * scale) if scale > 0 else np.inf
+    state = Columns(0.0, X, ell, V, ell >= log_active)
+    return Path(field, [state], [], log_active)
+
+
+def follow(path: Path, *, loss_tol, rtol, t_max):
+    """Extend the path step by step until the loss is at most loss_tol; a generator.
+
+    It yields after every accepted step and once at the start; the path's `reason` is set when it
+    ends. Whoever drives it may stop at any time.
+    """
+    field = path.field
+    rate_floor = RATE_FLOOR * largest_rate(field)
+    # Below this the loss is the rounding of the residuals.
+    loss_floor = field.weight * np.sum((4 * EPS * field.values) ** 2)
+    h = None
+    while True:
+        state = path.states[-1]
+        stepper = path.stepper(state)
+        tol = stepper.LOCAL * rtol
+        path.n_gradients += stepper.n_gradients
+        path.losses.append(stepper.loss)
+        if path.losses[-1] <= max(loss_tol, loss_floor):
+            path.reason = trajectory.LOSS_REACHED
+        elif state.t >= t_max:
+            path.reason = trajectory.TIME_LIMIT
+        yield
+        if path.reason:
+            return
+        bound = np.inf
+        if stepper.at_rest or isinstance(stepper, DenseStepper):
+            rates, basis = stepper.S_eigen
+            quiet = ~state.active
+            bound = time_to_reach(
+                state.X[:, quiet],
+                state.ell[quiet],
+                np.where(np.abs(rates) <= rate_floor, 0.0, rates),
+                basis,
+                path.log_active + 1e-6,
+            )
+        if stepper.at_rest:
+            if not np.isfinite(bound):
+                path.reason = trajectory.STUCK
+                return
+            h = bound
+        elif h is None:
+            speed = np.linalg.norm(stepper.F, axis=0) / np.linalg.norm(stepper.Z, axis=0)
+            h = tol ** (1 / stepper.ORDER) / max(float(speed.max()), rate_floor, 1e-300)
+        new, h, error = _accepted(
+            path, stepper, min(h, bound, stepper.longest, t_max - state.t), tol
+        )
+        if new is None:
+            path.reason = trajectory.STEP_TOO_SMALL
+            return
+        path.n_steps += 1
+        path.append(new)
+        h *= min(GROW, SAFETY * (tol / max(error, 1e-300)) ** (1 / stepper.ORDER))
+
+
+def _accepted(path, stepper, h, tol):
+    """The first step, tried shorter and shorter, whose error is at most tol."""
+    counted = stepper.n_gradients
+    while h > 4 * EPS * stepper.state.t and h > 0:
+        new, error = stepper.step(h, tol)
+        path.n_gradients += stepper.n_gradients - counted
+        counted = stepper.n_gradients
+        overshot = error <= tol and np.any(new.ell[~new.active] > path.log_active + 3.0)
+        if error <= tol and not overshot:
+            return new, h, error
+        path.n_rejected += 1
+        if overshot or not np.isfinite(error):
+            h *= 0.25
+        else:
+            h *= max(SHRINK, SAFETY * (tol / error) ** (1 / stepper.ORDER))
+    return None, h, np.inf

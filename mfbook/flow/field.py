@@ -1,0 +1,164 @@
+"""One connected problem as the flow sees it: residuals, the matrix S, and their derivatives.
+
+With U = [A; Bᵀ] the flow is dU/dt = S(W) U, S = [[0, −G], [−Gᵀ, 0]], G = ∇f(W). Residuals are
+affine in W, so everything follows from the linear maps W ↦ r and r ↦ G. Z below is a stack of
+columns [A; Bᵀ] of shape (..., p, k), p = m + n.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.sparse import bmat, csr_array
+from scipy.sparse.csgraph import connected_components
+
+from mfbook.problems import MatrixCompletion, MatrixSensing
+
+# Up to this many entries of W a masked dense matrix is faster than gathering the observed ones:
+# at 100×100 with 5,000 observed and 100 columns, 0.2 ms against 4 ms.
+DENSE_ENTRIES = 250_000
+
+
+def times(G, Y):
+    """S Y = [−G Y_B; −Gᵀ Y_A] without forming S."""
+    m = G.shape[0]
+    out = np.empty_like(Y)
+    if isinstance(G, np.ndarray):
+        np.matmul(G, Y[m:], out=out[:m])
+        np.matmul(G.T, Y[:m], out=out[m:])
+    else:
+        out[:m], out[m:] = G @ Y[m:], G.T @ Y[:m]
+    return np.negative(out, out=out)
+
+
+class CompletionField:
+    """The observed entries of one component: rows i, columns j (0-based inside it), values."""
+
+    def __init__(self, i, j, values, shape, weight):
+        self.i, self.j, self.values, self.weight = i, j, values, weight
+        self.m, self.n = shape
+        self.p = self.m + self.n
+        self.curvature = 2 * weight  # the largest eigenvalue of ∇²f
+        self._dense = self.m * self.n <= DENSE_ENTRIES
+        if self._dense:
+            self._mask = np.zeros(shape)
+            self._mask[i, j] = 1.0
+            self._M = np.zeros(shape)
+            self._M[i, j] = values
+        else:
+            order = np.lexsort((j, i))
+            self.i, self.j, self.values = i[order], j[order], values[order]
+            rows = np.concatenate([[0], np.cumsum(np.bincount(i, minlength=self.m))])
+            self._rows = rows.astype(np.int32)
+            self._cols = self.j.astype(np.int32)
+
+    def gradient(self, Z):
+        """Loss and G = ∇f(Z_A Z_Bᵀ), as a matrix that multiplies: dense, or sparse when large."""
+        if self._dense:
+            R = self._mask * (Z[: self.m] @ Z[self.m :].T - self._M)
+            return self.weight * float(np.vdot(R, R)), 2 * self.weight * R
+        r = self.residual(Z)
+        return self.weight * float(r @ r), self._sparse(2 * self.weight * r)
+
+    def _sparse(self, data):
+        return csr_array((data, self._cols, self._rows), shape=(self.m, self.n))
+
+    def change(self, Z, D):
+        """The derivative of G along D."""
+        A, B = Z[: self.m], Z[self.m :]
+        if self._dense:
+            return 2 * self.weight * self._mask * (D[: self.m] @ B.T + A @ D[self.m :].T)
+        r = np.einsum("lk,lk->l", D[self.i], Z[self.m + self.j])
+        r += np.einsum("lk,lk->l", Z[self.i], D[self.m + self.j])
+        return self._sparse(2 * self.weight * r)
+
+    def residual(self, Z):
+        return (
+            np.einsum("...lk,...lk->...l", Z[..., self.i, :], Z[..., self.m + self.j, :])
+            - self.values
+        )
+
+    def S(self, residual):
+        """The symmetric matrix of the flow at a residual; (..., p, p)."""
+        S = np.zeros((*residual.shape[:-1], self.p, self.p))
+        S[..., self.i, self.m + self.j] = -2 * self.weight * residual
+        S[..., self.m + self.j, self.i] = -2 * self.weight * residual
+        return S
+
+    def derivative(self, Z):
+        """dr/dZ as a matrix (N, p k)."""
+        count, k = len(self.i), Z.shape[1]
+        K = np.zeros((count, self.p, k))
+        entries = np.arange(count)
+        K[entries, self.i] = Z[self.m + self.j]
+        K[entries, self.m + self.j] = Z[self.i]
+        return K.reshape(count, self.p * k)
+
+
+class SensingField:
+    """All measurements of a sensing problem: one component."""
+
+    def __init__(self, measurements, targets, weight):
+        self.X, self.values, self.weight = measurements, targets, weight
+        self.m, self.n = measurements.shape[1:]
+        self.p = self.m + self.n
+        flat = measurements.reshape(len(targets), -1)
+        self.curvature = 2 * weight * np.linalg.norm(flat, 2) ** 2
+
+    def residual(self, Z):
+        W = Z[..., : self.m, :] @ np.swapaxes(Z[..., self.m :, :], -1, -2)
+        return np.einsum("lij,...ij->...l", self.X, W) - self.values
+
+    def S(self, residual):
+        G = 2 * self.weight * np.einsum("...l,lij->...ij", residual, self.X)
+        S = np.zeros((*residual.shape[:-1], self.p, self.p))
+        S[..., : self.m, self.m :] = -G
+        S[..., self.m :, : self.m] = -np.swapaxes(G, -1, -2)
+        return S
+
+    def gradient(self, Z):
+        """Loss and G = ∇f(Z_A Z_Bᵀ)."""
+        r = self.residual(Z)
+        return self.weight * float(r @ r), 2 * self.weight * np.einsum("l,lij->ij", r, self.X)
+
+    def change(self, Z, D):
+        """The derivative of G along D."""
+        W = D[: self.m] @ Z[self.m :].T + Z[: self.m] @ D[self.m :].T
+        return 2 * self.weight * np.einsum("lij,l->ij", self.X, np.einsum("lij,ij->l", self.X, W))
+
+    def derivative(self, Z):
+        top = self.X @ Z[self.m :]
+        bottom = np.swapaxes(self.X, 1, 2) @ Z[: self.m]
+        return np.concatenate([top, bottom], axis=1).reshape(len(self.values), -1)
+
+
+class Part:
+    """A field and where its rows and columns stand in the whole matrix."""
+
+    def __init__(self, field, rows, cols):
+        self.field, self.rows, self.cols = field, rows, cols
+
+
+def connected_parts(problem) -> list[Part]:
+    """The problem's connected components; unobserved rows and columns belong to none."""
+    if isinstance(problem, MatrixSensing):
+        m, n = problem.shape
+        field = SensingField(problem.measurements, problem.targets, problem._weight)
+        return [Part(field, np.arange(m), np.arange(n))]
+    if not isinstance(problem, MatrixCompletion):
+        raise TypeError(
+            "gradient_flow needs a MatrixCompletion or a MatrixSensing problem, but got "
+            f"{type(problem).__name__}"
+        )
+    m, _ = problem.shape
+    edges = csr_array(problem.mask.astype(float))
+    _, label = connected_components(bmat([[None, edges], [edges.T, None]]), directed=False)
+    i, j = np.nonzero(problem.mask)
+    parts = []
+    for name in dict.fromkeys(label[i]):
+        here = label[i] == name
+        rows, row = np.unique(i[here], return_inverse=True)
+        cols, col = np.unique(j[here], return_inverse=True)
+        values = problem.values[i[here], j[here]]
+        shape = (len(rows), len(cols))
+        parts.append(Part(CompletionField(row, col, values, shape, problem._weight), rows, cols))
+    return parts

@@ -1,0 +1,71 @@
+"""The method for large problems against the exact one, and against what it must cost."""
+
+import numpy as np
+import pytest
+
+from mfbook.flow import drive, field, gradient_flow
+from mfbook.problems import MatrixCompletion, MatrixSensing, small_init
+
+RTOL = 1e-4
+
+
+def problem_of(seed, n=8, rank=2, share=0.7):
+    rng = np.random.default_rng(seed)
+    truth = rng.standard_normal((n, rank)) @ rng.standard_normal((rank, n))
+    mask = rng.random((n, n)) < share
+    return MatrixCompletion(truth, mask, loss="half"), small_init((n, n), rng=rng, width=n)
+
+
+def in_large_mode(monkeypatch):
+    monkeypatch.setattr(drive, "DENSE_P", 0)
+
+
+@pytest.mark.parametrize("log10_scale", [-1, -3, -60])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_both_methods_follow_one_path(monkeypatch, seed, log10_scale):
+    """Within 10 rtol of the data at equal times, the promise; the exact method at rtol 1e-7."""
+    problem, factors = problem_of(seed)
+    options = {"log10_scale": log10_scale, "loss_tol": 1e-6}
+    exact = gradient_flow(problem, factors, rtol=1e-7, **options)
+    in_large_mode(monkeypatch)
+    large = gradient_flow(problem, factors, rtol=RTOL, **options)
+    assert large.converged
+    size = np.nanmax(np.abs(problem.values))
+    times = np.linspace(0, min(exact.t[-1], large.t[-1]), 60)
+    error = max(np.abs(exact.W_at(t) - large.W_at(t)).max() for t in times)
+    assert error < 10 * RTOL * size
+
+
+def test_sparse_and_dense_products_are_the_same(monkeypatch):
+    problem, factors = problem_of(2)
+    in_large_mode(monkeypatch)
+    options = {"log10_scale": -4, "rtol": RTOL, "loss_tol": 1e-6}
+    dense = gradient_flow(problem, factors, **options)
+    monkeypatch.setattr(field, "DENSE_ENTRIES", 0)
+    sparse = gradient_flow(problem, factors, **options)
+    assert sparse.n_steps == dense.n_steps
+    assert np.abs(sparse.W - dense.W).max() < 1e-9
+
+
+def test_large_sensing(monkeypatch):
+    rng = np.random.default_rng(0)
+    X, W = rng.standard_normal((12, 4, 3)), np.outer([1.0, 2, 3, 4], [1.0, -1, 2])
+    problem = MatrixSensing(X, np.einsum("lij,ij->l", X, W))
+    in_large_mode(monkeypatch)
+    run = gradient_flow(problem, small_init((4, 3), rng=1), log10_scale=-30, rtol=RTOL)
+    assert run.converged
+    assert np.abs(run.W - W).max() < 1e-3
+
+
+def test_a_hundred_by_hundred_is_learned_with_few_gradients():
+    """Rank 5, 5,000 entries, from 10^-100: gradient descent from 1e-3 takes over 30,000."""
+    rng = np.random.default_rng(0)
+    truth = rng.standard_normal((100, 5)) @ rng.standard_normal((5, 100)) / np.sqrt(5)
+    mask = rng.random((100, 100)) < 0.5
+    problem = MatrixCompletion(truth, mask, loss="half")
+    run = gradient_flow(
+        problem, small_init((100, 100), rng=0), log10_scale=-100, rtol=RTOL, loss_tol=1e-6
+    )
+    assert run.converged
+    assert run.n_gradients < 5000
+    assert np.linalg.norm(run.W - truth) < 1e-3 * np.linalg.norm(truth)
