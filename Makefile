@@ -30,13 +30,18 @@ help:
 	@echo 'make lock      write constraints.txt again after a change of requirements.txt'
 	@echo 'make clean     remove the built pages'
 
-$(SETUP): requirements.txt constraints.txt pyproject.toml
+$(VENV)/.required: requirements.txt constraints.txt
 	@test -n "$(PYTHON)" || { echo 'This book needs Python 3.11 or newer, and none was found.' \
 		'Install one, or name it: make book PYTHON=/path/to/python3' >&2; exit 1; }
 	@echo 'Setting up .venv: some minutes the first time.'
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo 'Python has no working venv module; on Debian: apt install python3-venv' >&2; exit 1; }
-	$(RUN) -m pip install --disable-pip-version-check -r requirements.txt -c constraints.txt -e .
+	$(RUN) -m pip install --disable-pip-version-check -r requirements.txt -c constraints.txt
+	@touch $@
+
+# The package is installed as it stands here, so only a change of its description needs this.
+$(SETUP): $(VENV)/.required pyproject.toml
+	@$(RUN) -m pip install --disable-pip-version-check --quiet --no-deps -e .
 	@$(RUN) -m pip check
 	@touch $@
 
@@ -57,8 +62,9 @@ book: $(BUILT)
 test: $(SETUP)
 	@$(RUN) tools/run_tests.py
 
+# The settings under tools/lab open a chapter's .md as the notebook that it is.
 lab: $(SETUP)
-	$(RUN) -m jupyterlab --config=tools/lab_config.py
+	JUPYTER_CONFIG_PATH=tools/lab $(RUN) -m jupyterlab --LabApp.default_url=/lab/tree/book/welcome.md $(LAB)
 
 execute: $(SETUP)
 	@$(RUN) tools/execute.py $(if $(ALL),--all) $(CHAPTERS)
