@@ -85,6 +85,15 @@ def test_a_chapter_runs_again_only_for_a_reason(root, capsys):
     assert "executed in" in execute(root, capsys)[1], "a stored output was changed by hand"
 
 
+def test_two_runs_name_widgets_alike(root, capsys):
+    chapter = write(root, HEADER + cell("from ipywidgets import *\nVBox([IntSlider(), Text()])"))
+    execute(root, capsys)
+    first = chapter.twin.read_bytes()
+    assert b"IPY_MODEL_00000000" in first
+    execute(root, capsys, "--all")
+    assert chapter.twin.read_bytes() == first
+
+
 def test_data_and_claims_count_where_the_code_names_them(root, capsys):
     ledger, numbers = root / "book" / "claims.yml", root / "book" / "part" / "numbers.txt"
     ledger.write_text("- {id: one, note: a}\n- {id: two, note: a}\n", "utf-8")
