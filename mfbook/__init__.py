@@ -5,6 +5,7 @@ from importlib import import_module
 from mfbook import examples
 from mfbook.claims import claim, ledger
 from mfbook.descent import gradient_descent
+from mfbook.flow import gradient_flow
 from mfbook.graph import (
     components,
     connectivity,
@@ -20,8 +21,9 @@ from mfbook.measures import (
     reconstruction_error,
 )
 from mfbook.minrank import MinRank, min_rank
-from mfbook.nuclear import Certified, min_nuclear_norm
+from mfbook.nuclear import Certified, dual_bound, min_nuclear_norm
 from mfbook.problems import MatrixCompletion, MatrixSensing, small_init
+from mfbook.taylor import taylor_flow
 from mfbook.trajectory import Phase, Trajectory
 
 __all__ = [
@@ -34,10 +36,12 @@ __all__ = [
     "claim",
     "components",
     "connectivity",
+    "dual_bound",
     "effective_rank",
     "entry_graph",
     "examples",
     "gradient_descent",
+    "gradient_flow",
     "ledger",
     "low_rankness",
     "min_nuclear_norm",
@@ -49,6 +53,7 @@ __all__ = [
     "reconstruction_error",
     "sampling_patterns",
     "small_init",
+    "taylor_flow",
 ]
 
 

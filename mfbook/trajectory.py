@@ -54,6 +54,9 @@ class Trajectory:
     converged : True where the loss tolerance was reached.
     reason : why the run stopped, in words.
     n_steps, n_gradients : accepted steps, and evaluations of the gradient.
+    log10_columns : (T, k) decimal logarithms of the sizes of the hidden columns of [A; Bᵀ], in the
+        hidden basis that makes them orthogonal within each connected component, largest first;
+        −inf for a column that is zero. None where the method does not keep them.
     """
 
     t: np.ndarray
@@ -71,6 +74,7 @@ class Trajectory:
     dense_factors: Callable[[float], tuple[np.ndarray, ...]] | None = field(
         default=None, repr=False
     )
+    log10_columns: np.ndarray | None = field(default=None, repr=False)
 
     def W_at(self, t: float) -> np.ndarray:
         """W at time t, for t between the first and the last time of the run."""

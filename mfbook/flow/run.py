@@ -271,7 +271,13 @@ class _Composite:
             n_gradients=sum(path.n_gradients for path in self.paths),
             dense_output=self.W_at,
             dense_factors=self.factors_at,
+            log10_columns=np.array([self._log10_columns(columns) for columns in samples]),
         )
+
+    @staticmethod
+    def _log10_columns(columns) -> np.ndarray:
+        ell = np.concatenate([column.ell for column in columns])
+        return -np.sort(-ell) / np.log(10.0)
 
     def loss(self, columns) -> float:
         return float(

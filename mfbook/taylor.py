@@ -1,0 +1,136 @@
+"""Gradient flow in many digits: slow, plain, and independent of everything else here.
+
+The factors are kept as integers in units of 2^-bits (fixed point). With G = ∇f(W) = 2c (W − M) on
+the observed entries the coefficients of their Taylor series follow from each other by Cauchy
+products,
+
+    (k+1) A_{k+1} = −Σ G_i B_{k−i}ᵀ,   (k+1) B_{k+1} = −Σ A_iᵀ G_{k−i},   W_k = Σ A_i B_{k−i},
+
+and a step is as long as the last two terms stay below 2^-100 of what is kept, column by column.
+There is no change of the hidden basis, no logarithm and no threshold: the oracle for the flow
+engine has to work in another way than the engine does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mfbook.problems import MatrixCompletion, factors_of
+
+ORDER = 40
+GOAL_BITS = 100
+
+
+def taylor_flow(
+    problem: MatrixCompletion,
+    factors: Sequence[ArrayLike],
+    *,
+    log10_scale: int,
+    times: Sequence[float],
+    digits: int = 60,
+) -> list[np.ndarray]:
+    """Follow dA/dt = −G Bᵀ, dB/dt = −Aᵀ G from 10^log10_scale · (A, B) in `digits` digits.
+
+    The digits are those of W at the start, W(0) = α² A B; later there are more. A 2×2 problem takes
+    seconds from 1e-60, larger or much smaller ones minutes: this is an oracle, not a tool.
+
+    Parameters
+    ----------
+    problem : a completion problem of shape (m, n).
+    factors : (A, B) of shapes (m, h), (h, n).
+    log10_scale : an integer exponent.
+    times : rising times ≥ 0.
+
+    Returns
+    -------
+    W at each of the times, rounded to float64.
+
+    Examples
+    --------
+    >>> problem = MatrixCompletion.from_text("2")
+    >>> [W] = taylor_flow(problem, ([[1]], [[1]]), log10_scale=-2, times=[2.0])
+    >>> alpha = 1e-2  # one entry: w(t) = 2 / (1 + (2 / α² − 1) exp(−8 t)) with both factors α
+    >>> abs(float(W[0, 0]) - 2 / (1 + (2 / alpha**2 - 1) * np.exp(-16.0))) < 1e-14
+    True
+    """
+    if not isinstance(problem, MatrixCompletion):
+        raise TypeError(f"problem must be a MatrixCompletion, but is a {type(problem).__name__}")
+    arrays = factors_of(problem, factors)
+    if len(arrays) != 2 or arrays[0].ndim != 2:
+        raise ValueError("taylor_flow follows one run of two factors")
+    if int(log10_scale) != log10_scale:
+        raise ValueError(f"log10_scale must be an integer, but is {log10_scale}")
+    if any(late <= early for early, late in zip([-1.0, *times], times, strict=False)):
+        raise ValueError("times must rise, and none may be negative")
+    # α² = 10^(2 log10_scale) must keep its digits.
+    bits = int(np.ceil((digits - 2 * min(log10_scale, 0)) * np.log2(10)))
+    series = _Series(problem, bits)
+    scale = Fraction(10) ** int(log10_scale)
+    A, B = (series.fixed(factor, scale) for factor in arrays)
+    t, found = Fraction(0), []
+    for end in map(Fraction, times):
+        while t < end:
+            A, B, h = series.step(A, B, end - t)
+            t += h
+            if end - t < Fraction(1, 1 << 50):
+                t = end
+        found.append(series.floats((A @ B) >> bits))
+    return found
+
+
+class _Series:
+    """The equations of one problem in fixed point."""
+
+    def __init__(self, problem: MatrixCompletion, bits: int) -> None:
+        self.bits, self.one = bits, 1 << bits
+        self.mask = problem.mask
+        weight = Fraction(1, problem.n_observed) if problem.loss == "mean" else Fraction(1, 2)
+        self.double = 2 * weight
+        self.M = self.fixed(np.where(problem.mask, problem.values, 0.0))
+
+    def fixed(self, array: np.ndarray, scale: Fraction = Fraction(1)) -> np.ndarray:
+        return np.array(
+            [[int(Fraction(x) * scale * self.one) for x in row] for row in array], dtype=object
+        )
+
+    def floats(self, array: np.ndarray) -> np.ndarray:
+        return np.array([[float(Fraction(int(x), self.one)) for x in row] for row in array])
+
+    def step(self, A, B, longest: Fraction):
+        """A and B after one step of at most `longest`, and the length of the step."""
+        As, Bs = self._coefficients(A, B)
+        h = longest
+        for k in (ORDER - 1, ORDER):
+            for series, axis in ((As, 0), (Bs, 1)):
+                last = np.abs(series[k]).max(axis=axis)
+                size = np.abs(series[0]).max(axis=axis)
+                for a, s in zip(last, size, strict=True):
+                    if a and s:
+                        log2 = (s.bit_length() - a.bit_length() - GOAL_BITS) / k
+                        h = min(h, Fraction(2.0**log2))
+        h = Fraction(int(h * (1 << 60)), 1 << 60)  # a short fraction
+        return self._sum(As, h), self._sum(Bs, h), h
+
+    def _coefficients(self, A, B):
+        zero = np.zeros(self.mask.shape, dtype=object)
+        As, Bs, Gs = [A], [B], []
+        for k in range(ORDER):
+            W = sum((As[i] @ Bs[k - i] for i in range(k + 1)), start=zero) >> self.bits
+            R = np.where(self.mask, W - self.M if k == 0 else W, 0)
+            Gs.append(R * self.double.numerator // self.double.denominator)
+            dA = sum((Gs[i] @ Bs[k - i].T for i in range(k + 1)), start=0 * A) >> self.bits
+            dB = sum((As[i].T @ Gs[k - i] for i in range(k + 1)), start=0 * B) >> self.bits
+            As.append(-dA // (k + 1))
+            Bs.append(-dB // (k + 1))
+        return As, Bs
+
+    def _sum(self, series, h: Fraction):
+        step = int(h * self.one)
+        value = series[-1]
+        for term in reversed(series[:-1]):
+            value = (value * step >> self.bits) + term
+        return value
