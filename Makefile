@@ -53,7 +53,7 @@ _build/.house: $(HOUSE) $(SETUP)
 	@mkdir -p _build && touch $@
 
 $(BUILT): $(PAGES) _build/.house
-	@$(VENV)/bin/jupyter-book build . -W --keep-going --quiet || { rm -f _build/.house; exit 1; }
+	@$(VENV)/bin/jupyter-book build . -W --keep-going --quiet >/dev/null || { rm -f _build/.house; exit 1; }
 	@touch $@
 
 book: $(BUILT)
