@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-from mfbook import examples
+from mfbook import examples, populations
 from mfbook.claims import claim, ledger
 from mfbook.descent import gradient_descent
 from mfbook.flow import gradient_flow
@@ -50,6 +50,7 @@ __all__ = [
     "numerical_rank",
     "observation_graph",
     "plots",
+    "populations",
     "reconstruction_error",
     "sampling_patterns",
     "small_init",

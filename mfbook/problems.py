@@ -105,7 +105,7 @@ class _LeastSquares:
 class MatrixCompletion(_LeastSquares):
     r"""Complete a matrix M ∈ ℝ^{m×n} from the entries in a set Ω.
 
-    The problem is to find W with W_ij = M_ij for (i, j) ∈ Ω; N = |Ω| entries are observed. With
+    The problem is to find W with W_ij = M_ij for the N observed entries (i, j) ∈ Ω. With
     the residual r_ij = W_ij − M_ij on Ω, and 0 elsewhere, the loss is
 
         loss="mean":  f(W) = (1/N) Σ r_ij²     (Bai, Zhao & Zhang 2024, Eq. 2)
