@@ -48,16 +48,22 @@ def gradient_descent(
 
     Parameters
     ----------
-    problem : a completion or sensing problem, or a sequence of completion problems.
-    factors : tuple of arrays (..., m, h), …, (..., h, n), in product order.
-    lr : the step, > 0; an array over the leading axes gives each run its own.
-    max_iters, loss_tol : when to stop.
-    max_records : the most points that are kept along the path (fewer for large batches; the
+    problem
+        a completion or sensing problem, or a sequence of completion problems.
+    factors
+        tuple of arrays (..., m, h), …, (..., h, n), in product order.
+    lr
+        the step, > 0; an array over the leading axes gives each run its own.
+    max_iters, loss_tol
+        when to stop.
+    max_records
+        the most points that are kept along the path (fewer for large batches; the
         spacing doubles whenever they are full).
 
     Raises
     ------
-    ValueError : lr ≤ 0, factors that do not multiply to the problem's shape, and what
+    ValueError
+        lr ≤ 0, factors that do not multiply to the problem's shape, and what
         `factors_of` refuses.
 
     Examples

@@ -37,11 +37,15 @@ class MinRank:
 
     Attributes
     ----------
-    rank : the rank of W.
-    W : (m, n) a product of factors of width `rank` that agrees with the observed entries to
+    rank
+        the rank of W.
+    W
+        (m, n) a product of factors of width `rank` that agrees with the observed entries to
         1e-12 of the largest, row and column scales aside.
-    proof : a sentence that excludes every smaller rank, or "not proven".
-    lower_bound : the smallest rank that is not excluded; equal to `rank` where there is a proof.
+    proof
+        a sentence that excludes every smaller rank, or "not proven".
+    lower_bound
+        the smallest rank that is not excluded; equal to `rank` where there is a proof.
     """
 
     rank: int
@@ -78,14 +82,18 @@ def min_rank(problem: MatrixCompletion, *, starts: int = 64) -> MinRank:
 
     Parameters
     ----------
-    problem : a `MatrixCompletion`. The exclusions are exhaustive up to 8 rows or columns;
+    problem
+        a `MatrixCompletion`. The exclusions are exhaustive up to 8 rows or columns;
         beyond that fewer are tried.
-    starts : how many starts, at most, for each rank that is not excluded.
+    starts
+        how many starts, at most, for each rank that is not excluded.
 
     Raises
     ------
-    TypeError : any other problem; the arguments above are about entries.
-    ValueError : `starts` below 1.
+    TypeError
+        any other problem; the arguments above are about entries.
+    ValueError
+        `starts` below 1.
 
     Examples
     --------

@@ -28,12 +28,18 @@ class Certified:
 
     Attributes
     ----------
-    W : (m, n) a matrix that fits: the observed entries to the last bit, measurements to rounding.
-    value : its nuclear norm (its trace, where it had to be positive semidefinite).
-    lower_bound : no matrix that fits has a smaller value; `dual_bound(problem, dual)`.
-    gap : value − lower_bound ≥ 0. The minimum lies between the two.
-    solver : what found W and the dual point.
-    dual : the dual point: (m, n), zero off the observed entries, or (k,), one weight a measurement.
+    W
+        (m, n) a matrix that fits: the observed entries to the last bit, measurements to rounding.
+    value
+        its nuclear norm (its trace, where it had to be positive semidefinite).
+    lower_bound
+        no matrix that fits has a smaller value; `dual_bound(problem, dual)`.
+    gap
+        value − lower_bound ≥ 0. The minimum lies between the two.
+    solver
+        what found W and the dual point.
+    dual
+        the dual point: (m, n), zero off the observed entries, or (k,), one weight a measurement.
     """
 
     W: np.ndarray
@@ -73,18 +79,24 @@ def min_nuclear_norm(
 
     Parameters
     ----------
-    problem : a `MatrixCompletion` or `MatrixSensing`.
-    psd : ask for a symmetric positive semidefinite W; the problem must be square. W is then
+    problem
+        a `MatrixCompletion` or `MatrixSensing`.
+    psd
+        ask for a symmetric positive semidefinite W; the problem must be square. W is then
         U Uᵀ with U moved onto the data by Gauss–Newton steps, so that it is positive
         semidefinite up to rounding.
-    tol : the relative gap to aim at; 1e-9 for the interior point, 1e-7 for Douglas–Rachford if
+    tol
+        the relative gap to aim at; 1e-9 for the interior point, 1e-7 for Douglas–Rachford if
         None. What was reached is the `gap` of the result.
-    max_iters : of Douglas–Rachford.
+    max_iters
+        of Douglas–Rachford.
 
     Raises
     ------
-    TypeError : not a problem.
-    ValueError : no matrix fits the measurements (the residual of the best one is named);
+    TypeError
+        not a problem.
+    ValueError
+        no matrix fits the measurements (the residual of the best one is named);
         `psd=True` and no positive semidefinite matrix fits, or the problem is not square.
 
     Examples
@@ -160,12 +172,15 @@ def dual_bound(
 
     Parameters
     ----------
-    problem : the data.
-    dual : (m, n), zero off the observed entries, for completion; (k,) for sensing.
+    problem
+        the data.
+    dual
+        (m, n), zero off the observed entries, for completion; (k,) for sensing.
 
     Raises
     ------
-    ValueError : the wrong shape, or a completion's dual that is not zero off Ω (such a point
+    ValueError
+        the wrong shape, or a completion's dual that is not zero off Ω (such a point
         proves nothing).
 
     Examples

@@ -111,20 +111,27 @@ class MatrixCompletion(_LeastSquares):
         loss="mean":  f(W) = (1/N) Σ r_ij²     (Bai, Zhao & Zhang 2024, Eq. 2)
         loss="half":  f(W) = ½ Σ r_ij²         (Li, Luo & Lyu 2021; Arora et al. 2019)
 
+    The stored `values` are NaN where nothing was observed, so that no computation can look there.
+
     Parameters
     ----------
-    values : (m, n) array of real numbers; unobserved entries may hold anything, NaN included.
-    mask : (m, n) boolean array, True where an entry is observed; at least one must be.
-    loss : "mean" or "half".
-    truth : (m, n) array, optional: the matrix that the entries were taken from.
-    name : a short name for tables and figures.
-
-    The stored `values` are NaN where nothing was observed, so that no computation can look there.
+    values
+        (m, n) array of real numbers; unobserved entries may hold anything, NaN included.
+    mask
+        (m, n) boolean array, True where an entry is observed; at least one must be.
+    loss
+        "mean" or "half".
+    truth
+        (m, n) array, optional: the matrix that the entries were taken from.
+    name
+        a short name for tables and figures.
 
     Raises
     ------
-    TypeError : complex numbers, or a mask that is not boolean.
-    ValueError : shapes that disagree, an empty mask, an observed value that is not finite.
+    TypeError
+        complex numbers, or a mask that is not boolean.
+    ValueError
+        shapes that disagree, an empty mask, an observed value that is not finite.
 
     Examples
     --------
@@ -246,14 +253,19 @@ class MatrixSensing(_LeastSquares):
 
     Parameters
     ----------
-    measurements : (k, m, n) array, the X_l.
-    targets : (k,) array, the y_l.
-    loss, truth, name : as for `MatrixCompletion`.
+    measurements
+        (k, m, n) array, the X_l.
+    targets
+        (k,) array, the y_l.
+    loss, truth, name
+        as for `MatrixCompletion`.
 
     Raises
     ------
-    TypeError : complex numbers.
-    ValueError : shapes that disagree, no measurement, entries that are not finite.
+    TypeError
+        complex numbers.
+    ValueError
+        shapes that disagree, no measurement, entries that are not finite.
 
     Examples
     --------
@@ -375,11 +387,16 @@ def small_init(
 
     Parameters
     ----------
-    shape : (m, n), the shape of the product.
-    depth : number of factors N ≥ 1.
-    width : hidden width h of every inner dimension; min(m, n), which restricts no rank, if None.
-    rng : a `numpy.random.Generator` or an integer seed; required, so that every start is explicit.
-    batch : leading axes, for many starts at once.
+    shape
+        (m, n), the shape of the product.
+    depth
+        number of factors N ≥ 1.
+    width
+        hidden width h of every inner dimension; min(m, n), which restricts no rank, if None.
+    rng
+        a `numpy.random.Generator` or an integer seed; required, so that every start is explicit.
+    batch
+        leading axes, for many starts at once.
 
     Examples
     --------

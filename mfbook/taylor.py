@@ -40,10 +40,14 @@ def taylor_flow(
 
     Parameters
     ----------
-    problem : a completion problem of shape (m, n).
-    factors : (A, B) of shapes (m, h), (h, n).
-    log10_scale : an integer exponent.
-    times : rising times ≥ 0.
+    problem
+        a completion problem of shape (m, n).
+    factors
+        (A, B) of shapes (m, h), (h, n).
+    log10_scale
+        an integer exponent.
+    times
+        rising times ≥ 0.
 
     Returns
     -------

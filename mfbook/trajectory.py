@@ -44,17 +44,28 @@ class Trajectory:
 
     Attributes
     ----------
-    t : (T,) times of gradient flow (iterations times learning rate for gradient descent).
-    loss : (T,) the loss at those times.
-    gradient_norm : (T,) Frobenius norm of the gradient with respect to all factors.
-    singular_values : (T, min(m, n)) singular values of W, largest first.
-    W : (m, n) the end point.
-    factors : the factors of the end point, in product order.
-    phases : the saddles visited and the end point, in order (see `Phase`).
-    converged : True where the loss tolerance was reached.
-    reason : why the run stopped, in words.
-    n_steps, n_gradients : accepted steps, and evaluations of the gradient.
-    log10_columns : (T, k) decimal logarithms of the sizes of the hidden columns of [A; Bᵀ], in the
+    t
+        (T,) times of gradient flow (iterations times learning rate for gradient descent).
+    loss
+        (T,) the loss at those times.
+    gradient_norm
+        (T,) Frobenius norm of the gradient with respect to all factors.
+    singular_values
+        (T, min(m, n)) singular values of W, largest first.
+    W
+        (m, n) the end point.
+    factors
+        the factors of the end point, in product order.
+    phases
+        the saddles visited and the end point, in order (see `Phase`).
+    converged
+        True where the loss tolerance was reached.
+    reason
+        why the run stopped, in words.
+    n_steps, n_gradients
+        accepted steps, and evaluations of the gradient.
+    log10_columns
+        (T, k) decimal logarithms of the sizes of the hidden columns of [A; Bᵀ], in the
         hidden basis that makes them orthogonal within each connected component, largest first;
         −inf for a column that is zero. None where the method does not keep them.
     """
