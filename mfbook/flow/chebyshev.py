@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.integrate import RK45
+from scipy.linalg.blas import daxpy
 
 from mfbook.flow.dense import Columns
 from mfbook.flow.field import times
@@ -57,6 +58,15 @@ class Memory:
     patience: int = 0
     radius: float = 0.0
     age: int = 0
+
+
+def _combined(start, factors, arrays):
+    """start + Σ factor · array, summed in place."""
+    total = start.copy()
+    for factor, array in zip(factors, arrays, strict=False):
+        if factor:
+            daxpy(array.ravel(), total.ravel(), a=factor)
+    return total
 
 
 class ChebyshevStepper:
@@ -149,6 +159,13 @@ class ChebyshevStepper:
         return bool(change <= FREEZE * mu**2)
 
     @property
+    def norm(self):
+        """Of the gradient of all factors."""
+        sizes = np.ones(self.Y.shape[1])
+        sizes[self.k :] = np.exp(self.state.ell[self.order[self.k :]])
+        return float(np.linalg.norm(self.F_all * sizes))
+
+    @property
     def S_eigen(self):
         """Rates and directions of S from the SVD of G, and of the columns' part with rate zero."""
         if self._S_eigen is None:
@@ -215,16 +232,22 @@ class ChebyshevStepper:
         b[0] = b[1] = b[2]
         a = [1 - b[j] * T[j] for j in range(s + 1)]
         F0 = h * self.F_all
-        previous, Y = self.Y, self.Y + b[1] * w1 * F0
+        start = self.Y
+        previous, Y = start, start + b[1] * w1 * F0
         for j in range(2, s + 1):
             mu, nu = 2 * b[j] * w0 / b[j - 1], -b[j] / b[j - 2]
             step = 2 * b[j] * w1 / b[j - 1]
             F = self._field(Y)
-            new = (1 - mu - nu) * self.Y + (-a[j - 1] * step) * F0
-            new += mu * Y
-            new += nu * previous
-            F *= step * h
-            new += F
+            # In place, in the array of the stage before the last: no temporary arrays.
+            new = start.copy() if j == 2 else previous
+            new *= nu
+            for factor, array in (
+                (1 - mu - nu, start),
+                (-a[j - 1] * step, F0),
+                (mu, Y),
+                (step * h, F),
+            ):
+                daxpy(array.ravel(), new.ravel(), a=factor)
             previous, Y = Y, new
         return Y, 0.8 * (self.Y - Y) + 0.4 * (F0 + h * self._field(Y))
 
@@ -232,11 +255,10 @@ class ChebyshevStepper:
         """Y after time h by Dormand and Prince's pair, and its error."""
         stages = [self.F_all]
         for row in RK45.A[1:, :5]:
-            shift = sum(a * F for a, F in zip(row, stages, strict=False) if a)
-            stages.append(self._field(self.Y + h * shift))
-        new = self.Y + h * sum(b * F for b, F in zip(RK45.B, stages, strict=True) if b)
+            stages.append(self._field(_combined(self.Y, h * row, stages)))
+        new = _combined(self.Y, h * RK45.B, stages)
         stages.append(self._field(new))
-        return new, h * sum(e * F for e, F in zip(RK45.E, stages, strict=True) if e)
+        return new, _combined(np.zeros_like(new), h * RK45.E, stages)
 
     def _field(self, Y):
         self.n_gradients += 1

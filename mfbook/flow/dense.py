@@ -95,6 +95,11 @@ class DenseStepper:
         self._S_eigen = None
 
     @property
+    def norm(self):
+        """Of the gradient of all factors."""
+        return float(np.linalg.norm((self.S @ self.state.X) * np.exp(self.state.ell)))
+
+    @property
     def S_eigen(self):
         if self._S_eigen is None:
             self._S_eigen = np.linalg.eigh(self.S)

@@ -40,6 +40,7 @@ class Path:
     field: object
     states: list
     losses: list
+    norms: list
     log_active: float
     reason: str = ""
     n_steps: int = 0
@@ -106,7 +107,7 @@ def start(field, U0, log_scale, rtol) -> Path:
         scale = largest
     log_active = 0.5 * np.log(FELT * rtol * scale) if scale > 0 else np.inf
     state = Columns(0.0, X, ell, V, ell >= log_active)
-    return Path(field, [state], [], log_active)
+    return Path(field, [state], [], [], log_active)
 
 
 def follow(path: Path, *, loss_tol, rtol, t_max):
@@ -126,6 +127,7 @@ def follow(path: Path, *, loss_tol, rtol, t_max):
         tol = stepper.LOCAL * rtol
         path.n_gradients += stepper.n_gradients
         path.losses.append(stepper.loss)
+        path.norms.append(stepper.norm)
         if path.losses[-1] <= max(loss_tol, loss_floor):
             path.reason = trajectory.LOSS_REACHED
         elif state.t >= t_max:

@@ -42,6 +42,7 @@ class CompletionField:
         if self._dense:
             self._mask = np.zeros(shape)
             self._mask[i, j] = 1.0
+            self._scaled_mask = 2 * weight * self._mask
             self._M = np.zeros(shape)
             self._M[i, j] = values
         else:
@@ -54,8 +55,12 @@ class CompletionField:
     def gradient(self, Z):
         """Loss and G = ∇f(Z_A Z_Bᵀ), as a matrix that multiplies: dense, or sparse when large."""
         if self._dense:
-            R = self._mask * (Z[: self.m] @ Z[self.m :].T - self._M)
-            return self.weight * float(np.vdot(R, R)), 2 * self.weight * R
+            R = Z[: self.m] @ Z[self.m :].T
+            R -= self._M
+            R *= self._mask
+            loss = self.weight * float(np.vdot(R, R))
+            R *= 2 * self.weight
+            return loss, R
         r = self.residual(Z)
         return self.weight * float(r @ r), self._sparse(2 * self.weight * r)
 
@@ -66,7 +71,10 @@ class CompletionField:
         """The derivative of G along D."""
         A, B = Z[: self.m], Z[self.m :]
         if self._dense:
-            return 2 * self.weight * self._mask * (D[: self.m] @ B.T + A @ D[self.m :].T)
+            R = D[: self.m] @ B.T
+            R += A @ D[self.m :].T
+            R *= self._scaled_mask
+            return R
         r = np.einsum("lk,lk->l", D[self.i], Z[self.m + self.j])
         r += np.einsum("lk,lk->l", Z[self.i], D[self.m + self.j])
         return self._sparse(2 * self.weight * r)
