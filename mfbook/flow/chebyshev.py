@@ -24,9 +24,14 @@ import numpy as np
 from scipy.integrate import RK45
 from scipy.linalg.blas import daxpy
 
-from mfbook.flow.dense import Columns
+from mfbook.flow.dense import C2, C3, GAUSS, LARGEST_GROWTH, Columns
 from mfbook.flow.field import times
 from mfbook.flow.gauge import linear_flow, normalised
+from mfbook.flow.krylov import Krylov
+from mfbook.flow.phi import phi_functions
+
+LONGEST = 5.0
+KRYLOV, MOST, KTOL, GAPSCALE, CSCALE = True, 100, 0.03, 0.06, 0.06
 
 # The stability interval of the Dormand–Prince pair is 3.3.
 EXPLICIT = 3.0
@@ -57,6 +62,7 @@ class Memory:
     last: tuple | None = None
     patience: int = 0
     radius: float = 0.0
+    sigma: float = 0.0
     age: int = 0
 
 
@@ -69,6 +75,20 @@ def _combined(start, factors, arrays):
     return total
 
 
+def _norm(G):
+    return float(np.linalg.norm(G if isinstance(G, np.ndarray) else G.data))
+
+
+@dataclass(frozen=True)
+class Record:
+    """How a step was taken, so that it can be taken again with another length."""
+
+    method: str
+    rho: float
+    sigma: float
+    tol: float
+
+
 class ChebyshevStepper:
     """Everything a step needs that does not depend on its length."""
 
@@ -76,7 +96,7 @@ class ChebyshevStepper:
     # side along a growing column, so its errors add up.
     LOCAL, ORDER = 0.3, 3
 
-    def __init__(self, field, state: Columns, memory: Memory):
+    def __init__(self, field, state: Columns, memory: Memory, record: Record | None = None):
         self.field, self.state = field, state
         self.k = int(state.active.sum())
         first = np.flatnonzero(state.active)
@@ -88,16 +108,25 @@ class ChebyshevStepper:
         self.F_all = times(self.G, Y)
         self.F = self.F_all[:, : self.k]
         self.n_gradients = 1
+        self.memory, self.space = memory, None
+        self._S_eigen = None
+        self.record = record
+        if record is not None:
+            self.rho, self.sigma = record.rho, record.sigma
+            self.at_rest = record.method == "rest"
+            return
         self.rho = MARGIN * self._radius(memory)
-        self.memory = memory
         if self.rho == 0:
             self.longest = np.inf
         elif memory.patience > 0:
             self.longest = EXPLICIT / self.rho
+        elif KRYLOV:
+            self.longest = LONGEST / max(self.sigma, 1e-300)
         else:
             self.longest = 0.65 * (MOST_STAGES**2 - 1) / self.rho
         self.at_rest = self._resting(memory)
-        self._S_eigen = None
+        if self.at_rest:
+            self.longest = np.inf
 
     def _radius(self, memory: Memory) -> float:
         """Spectral radius of the Jacobian: active block J, and S for the passive columns."""
@@ -105,6 +134,7 @@ class ChebyshevStepper:
         cold = memory.shape != shape or memory.linear is None
         memory.age += 1
         if not cold and memory.age % RENEW:
+            self.sigma = memory.sigma
             return memory.radius
         if cold:
             rng = np.random.default_rng(0)
@@ -121,7 +151,7 @@ class ChebyshevStepper:
             if size == 0:
                 memory.linear = v
                 break
-        memory.radius = float(radius)
+        memory.radius = self.sigma = memory.sigma = float(radius)
         if not self.k:
             return memory.radius
         for _ in range(COLD if cold else WARM):
@@ -186,27 +216,43 @@ class ChebyshevStepper:
     def step(self, h: float, tol: float = np.inf):
         """The columns after time h, and the largest error of a column relative to its size."""
         state, k = self.state, self.k
+        # The step is repeated as it was taken, so that it agrees with it at its end.
+        again = self.record is not None and not np.isfinite(tol)
+        self.again = again
+        tol = self.record.tol if again else tol
         if self.at_rest:
+            self.record = Record("rest", self.rho, self.sigma, tol)
             quiet = self.order[k:]
             rates, basis = self.S_eigen
             X, ell, V = linear_flow(
                 state.X[:, quiet], state.ell[quiet], state.V[:, quiet], h * rates, basis
             )
             return self._columns(h, self.Z, X, ell, V), 0.0
-        explicit = h * self.rho <= EXPLICIT * (1 + 1e-9)
+        if again:
+            method = self.record.method
+        elif h * self.rho <= EXPLICIT * (1 + 1e-9):
+            method = "explicit"
+        else:
+            method = "exponential" if KRYLOV else "chebyshev"
+        self.record = Record(method, self.rho, self.sigma, tol)
         with np.errstate(all="ignore"):
-            new, gap = self._runge_kutta(h) if explicit else self._chebyshev(h)
+            if method == "exponential":
+                new, gap = self._exponential(h, tol)
+                if new is None:
+                    return None, gap
+            else:
+                new, gap = (self._runge_kutta if method == "explicit" else self._chebyshev)(h)
             norm = np.sqrt(np.einsum("ij,ij->j", new, new))
             before = np.sqrt(np.einsum("ij,ij->j", self.Y, self.Y))
             error = np.sqrt(np.einsum("ij,ij->j", gap, gap)) / np.maximum(norm, before)
             error = float(np.max(error))
-        if explicit:
+        if method == "explicit":
             self.memory.patience -= 1
         elif not error <= tol and h * self.rho < 5 * EXPLICIT:
             self.memory.patience = PATIENCE
         if not np.isfinite(error):
             return None, np.inf
-        if error > tol:
+        if error > tol and not again:
             return None, error
         quiet = self.order[k:]
         X, ell = normalised(new[:, k:], state.ell[quiet])
@@ -250,6 +296,107 @@ class ChebyshevStepper:
                 daxpy(array.ravel(), new.ravel(), a=factor)
             previous, Y = Y, new
         return Y, 0.8 * (self.Y - Y) + 0.4 * (F0 + h * self._field(Y))
+
+    def _product(self, v):
+        """The Jacobian of the active flow times v."""
+        self.n_gradients += 1
+        D = times(self.field.change(self.Z, v), self.Z)
+        D += times(self.G, v)
+        return D
+
+    def _exponential(self, h, tol):
+        """Y after time h by the exponential Rosenbrock method, and its error."""
+        k, Z, F = self.k, np.ascontiguousarray(self.Z), self.F
+        sizes = np.sqrt(np.einsum("ij,ij->j", Z, Z))
+        if self.space is None:
+            self.space = Krylov(self._product, np.ascontiguousarray(F), sizes, MOST)
+        if not self.space.reach(h, KTOL * tol) and not self.again:
+            return None, 20 * tol
+
+        def phi(x, *theta):
+            return phi_functions(h * np.array(theta)[:, None] * x)
+
+        def nonlinear(shift):
+            new = self._only(Z + shift)
+            return new - F - self._product(shift)
+
+        shift = self.space.apply(lambda x: C2 * h * phi(x, C2)[0][0])
+        second = Krylov(self._product, nonlinear(shift), sizes, MOST)
+        second.reach(h, KTOL * tol)
+
+        def stage(x):
+            early, late = phi(x, C2, C3)[2]
+            return h * (27 / 25 * early + 729 / 125 * late)
+
+        shift = self.space.apply(lambda x: C3 * h * phi(x, C3)[0][0]) + second.apply(stage)
+        third = Krylov(self._product, nonlinear(shift), sizes, MOST)
+        third.reach(h, KTOL * tol)
+        theta = np.array([1.0, *GAUSS])
+
+        def from_first(x):
+            return h * theta[:, None] * phi(x, *theta)[0]
+
+        def from_second(x):
+            _, _, phi3, phi4 = phi(x, *theta)
+            th = theta[:, None]
+            path = h * (18 * th**3 * phi3 - 60 * th**4 * phi4)
+            return np.concatenate([path, h * (10 * phi3[:1] - 60 * phi4[:1])])
+
+        def from_third(x):
+            _, _, phi3, phi4 = phi(x, *theta)
+            th = theta[:, None]
+            path = h * 250 / 81 * (6 * th**4 * phi4 - th**3 * phi3)
+            return np.concatenate([path, path[:1]])
+
+        path = second.apply(from_second) + third.apply(from_third)
+        gap = np.zeros_like(self.Y)
+        gap[:, :k] = path[-1] * GAPSCALE
+        path = path[:-1] + self.space.apply(from_first) + Z
+        new = np.empty_like(self.Y)
+        new[:, :k] = path[0]
+        size = np.sqrt(np.einsum("ij,ij->j", path[0], path[0]))
+        if not np.all(size <= LARGEST_GROWTH * sizes) and not self.again:
+            return None, np.inf
+        error = np.sqrt(np.einsum("ij,ij->j", gap[:, :k], gap[:, :k])) / np.maximum(size, sizes)
+        if not np.max(error) <= tol and not self.again:
+            return None, float(np.max(error))
+        if k < self.Y.shape[1]:
+            new[:, k:], gap[:, k:] = self._carried(h, path[1:], tol)
+        return new, gap
+
+    def _only(self, Z):
+        self.n_gradients += 1
+        return times(self.field.gradient(Z)[1], Z)
+
+    def _carried(self, h, nodes, tol):
+        """The passive columns through S at two nodes: Magnus' method of order four, by series."""
+        first, second = (self.field.gradient(node)[1] for node in nodes)
+        self.n_gradients += 2
+        X = np.ascontiguousarray(self.Y[:, self.k :])
+        mean = h / 2 * (first + second)
+        def commutator(X):
+            D = times(second, times(first, X)) - times(first, times(second, X))
+            D *= np.sqrt(3) / 12 * h**2
+            return D
+        # exp(Ω) = exp(C/2) exp(h S) exp(C/2) to the order of the method, C the commutator.
+        spread = h * self.sigma
+        bound = np.sqrt(3) / 6 * spread * h * _norm(second - first)
+        felt = bound > 0.1 * tol
+        C = commutator(X) / 2 if felt else 0.0
+        term = total = X + C
+        for j in range(1, 200):
+            term = times(mean, term)
+            term /= j
+            if j == 1:
+                total = total + term
+            else:
+                total += term
+            if np.abs(term).max() <= 1e-3 * tol:
+                break
+        if not felt:
+            return total, 0.0
+        D = commutator(total) / 2
+        return total + D, (D + C) * (2 * spread) ** 2 / 60
 
     def _runge_kutta(self, h):
         """Y after time h by Dormand and Prince's pair, and its error."""

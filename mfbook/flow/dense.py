@@ -78,6 +78,7 @@ class DenseStepper:
     # promise is 10 rtol = 1e-5.
     LOCAL, ORDER = 5.0, 4
     longest = np.inf
+    record = None  # a step of another length is taken in the same way
 
     def __init__(self, field, state: Columns):
         self.field, self.state = field, state

@@ -19,6 +19,8 @@ from mfbook.flow.gauge import EPS, LOOSE, graded, time_to_reach
 # (1e-16) reach the small ones (1e-7 at rtol = 1e-6, so 1e-9 of their size).
 FELT = 1e-8
 
+FELT_LARGE = 1e-8
+
 SHRINK, GROW, SAFETY = 0.1, 8.0, 0.9
 
 # Exact exponentials need eigenvectors of a matrix of order p × (active columns) a step: 20 ms at
@@ -41,6 +43,7 @@ class Path:
     states: list
     losses: list
     norms: list
+    records: list
     log_active: float
     reason: str = ""
     n_steps: int = 0
@@ -51,12 +54,12 @@ class Path:
     memory: Memory = dataclass_field(default_factory=Memory, repr=False)
     _last: tuple = dataclass_field(default=(-1, None), repr=False)
 
-    def stepper(self, state: Columns, fresh: bool = False):
+    def stepper(self, state: Columns, record=None):
         """The method for the next step: exact exponentials while their matrices are small."""
         small = self.field.p <= DENSE_P and self.field.p * state.active.sum() <= DENSE_UNKNOWNS
         if self.method == "dense" or (self.method == "auto" and small):
             return DenseStepper(self.field, state)
-        return ChebyshevStepper(self.field, state, Memory() if fresh else self.memory)
+        return ChebyshevStepper(self.field, state, self.memory, record)
 
     def append(self, new: Columns) -> None:
         """Take a step's result; the columns are made orthogonal again where they need it."""
@@ -65,7 +68,7 @@ class Path:
         if small:
             loose = LOOSE
         else:
-            self.lean += float(np.ptp(np.sort(new.ell) - np.sort(old.ell))) if new.ell.size else 0.0
+            self.lean += 2 * self.memory.sigma * (new.t - old.t)
             loose = LOOSE if self.lean > LEAN else np.inf
             self.lean = 0.0 if self.lean > LEAN else self.lean
         self.states.append(regraded(new, self.log_active, loose))
@@ -85,7 +88,7 @@ class Path:
         if not h > 0:
             return self.states[k]
         if self._last[0] != k:
-            self._last = k, self.stepper(self.states[k], fresh=True)
+            self._last = k, self.stepper(self.states[k], self.records[k])
         return self._last[1].step(h)[0]
 
 
@@ -105,9 +108,9 @@ def start(field, U0, log_scale, rtol) -> Path:
     largest = float(np.exp(np.minimum(2 * ell.max(initial=-np.inf), 700.0)))
     if scale == 0.0:  # zero fits the data: what is felt is measured by the start itself
         scale = largest
-    log_active = 0.5 * np.log(FELT * rtol * scale) if scale > 0 else np.inf
+    log_active = 0.5 * np.log((FELT if field.p <= DENSE_P else FELT_LARGE) * rtol * scale) if scale > 0 else np.inf
     state = Columns(0.0, X, ell, V, ell >= log_active)
-    return Path(field, [state], [], [], log_active)
+    return Path(field, [state], [], [], [], log_active)
 
 
 def follow(path: Path, *, loss_tol, rtol, t_max):
@@ -162,6 +165,7 @@ def follow(path: Path, *, loss_tol, rtol, t_max):
             return
         path.n_steps += 1
         path.append(new)
+        path.records.append(stepper.record)
         h *= min(GROW, SAFETY * (tol / max(error, 1e-300)) ** (1 / stepper.ORDER))
 
 
