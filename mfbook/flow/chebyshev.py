@@ -30,8 +30,11 @@ from mfbook.flow.gauge import linear_flow, normalised
 from mfbook.flow.krylov import Krylov
 from mfbook.flow.phi import phi_functions
 
+LEADING = 6
+WORTH = 8.0
+LARGEST_SVD = 1000
 LONGEST = 5.0
-KRYLOV, MOST, KTOL, GAPSCALE, CSCALE = True, 100, 0.03, 0.06, 0.06
+KRYLOV, MOST, KTOL, GAPSCALE, CSCALE = 40, 100, 0.03, 0.06, 0.06
 
 # The stability interval of the Dormand–Prince pair is 3.3.
 EXPLICIT = 3.0
@@ -44,12 +47,13 @@ MOST_STAGES = 150
 MARGIN = 1.1
 # Iterations of it from scratch, and every so many steps when the last vector is at hand.
 COLD, WARM = 30, 6
+LANCZOS_COLD, LANCZOS_WARM = 15, 5
 RENEW = 5
 
 
 # Rest, as a fraction of one unit of log-growth: what a passive column's log-size loses by it only
 # shifts its escape in time.
-FREEZE = 1e-6
+FREEZE = 1e-5
 
 
 @dataclass
@@ -64,6 +68,7 @@ class Memory:
     radius: float = 0.0
     sigma: float = 0.0
     age: int = 0
+    rested: int = -1
 
 
 def _combined(start, factors, arrays):
@@ -73,6 +78,12 @@ def _combined(start, factors, arrays):
         if factor:
             daxpy(array.ravel(), total.ravel(), a=factor)
     return total
+
+
+def _by_size(state):
+    """The passive columns, largest first."""
+    quiet = np.flatnonzero(~state.active)
+    return quiet[np.argsort(-state.ell[quiet], kind="stable")]
 
 
 def _norm(G):
@@ -94,13 +105,13 @@ class ChebyshevStepper:
 
     # The estimate is of the method's own order, and an explicit method always errs to the same
     # side along a growing column, so its errors add up.
-    LOCAL, ORDER = 0.3, 3
+    LOCAL, ORDER, GROW = 1.0, 3, 8.0
 
     def __init__(self, field, state: Columns, memory: Memory, record: Record | None = None):
         self.field, self.state = field, state
         self.k = int(state.active.sum())
         first = np.flatnonzero(state.active)
-        self.order = np.concatenate([first, np.flatnonzero(~state.active)])
+        self.order = np.concatenate([first, _by_size(state)])
         Y = state.X[:, self.order].copy()
         Y[:, : self.k] *= np.exp(state.ell[first])
         self.Y, self.Z = Y, Y[:, : self.k]
@@ -120,13 +131,13 @@ class ChebyshevStepper:
             self.longest = np.inf
         elif memory.patience > 0:
             self.longest = EXPLICIT / self.rho
-        elif KRYLOV:
+        elif self.k <= KRYLOV:
             self.longest = LONGEST / max(self.sigma, 1e-300)
         else:
             self.longest = 0.65 * (MOST_STAGES**2 - 1) / self.rho
         self.at_rest = self._resting(memory)
         if self.at_rest:
-            self.longest = np.inf
+            self.longest = LONGEST / max(self.sigma, 1e-300) if self.by_series else np.inf
 
     def _radius(self, memory: Memory) -> float:
         """Spectral radius of the Jacobian: active block J, and S for the passive columns."""
@@ -154,16 +165,11 @@ class ChebyshevStepper:
         memory.radius = self.sigma = memory.sigma = float(radius)
         if not self.k:
             return memory.radius
-        for _ in range(COLD if cold else WARM):
-            v = memory.nonlinear / np.linalg.norm(memory.nonlinear)
-            D = times(self.G, v) + times(self.field.change(self.Z, v), self.Z)
-            # Shifted by |S| the most negative eigenvalue, the stiff one, is the largest.
-            memory.nonlinear = D - radius * v
-            size = np.linalg.norm(memory.nonlinear)
-            if size == 0:
-                memory.nonlinear = v
-                break
-            self.n_gradients += 1
+        count = LANCZOS_COLD if cold else LANCZOS_WARM
+        space = Krylov(self._product, memory.nonlinear, np.ones(self.k), count)
+        while not space.complete and len(space.diagonal) < count:
+            space.extend()
+        size, memory.nonlinear = space.largest()
         memory.radius = float(max(radius, size))
         return memory.radius
 
@@ -179,6 +185,9 @@ class ChebyshevStepper:
             return False
         now = self.state.t, float(np.linalg.norm(self.F)), self.k
         last, memory.last = memory.last, now
+        if memory.rested == self.k and last is not None and now[1] <= 1.01 * last[1]:
+            return True
+        memory.rested = -1
         size = float(np.linalg.norm(self.Z))
         if now[1] <= 1e-14 * self.rho * size:
             return True
@@ -186,7 +195,22 @@ class ChebyshevStepper:
             return False
         mu = np.log(last[1] / now[1]) / (now[0] - last[0])
         change = np.linalg.norm(self.field.change(self.Z, self.F).data)
-        return bool(change <= FREEZE * mu**2)
+        if change <= FREEZE * mu**2:
+            memory.rested = self.k
+        return memory.rested == self.k
+
+    @property
+    def by_series(self):
+        """Whether a singular value decomposition of G is dearer than many products with it."""
+        return self.field.p > LARGEST_SVD
+
+    def time_to_reach(self, target):
+        """A time before which no passive column gets to `target`; nearly when one does, if S is
+        constant and the column has turned into the direction that grows fastest."""
+        quiet = self.state.ell[~self.state.active]
+        if self.sigma <= 0 or not quiet.size:
+            return np.inf
+        return max(target - float(quiet.max()), 0.01) / self.sigma
 
     @property
     def norm(self):
@@ -223,6 +247,9 @@ class ChebyshevStepper:
         if self.at_rest:
             self.record = Record("rest", self.rho, self.sigma, tol)
             quiet = self.order[k:]
+            if self.by_series:
+                X, ell = normalised(self._series(h * self.G, self.Y[:, k:], tol), state.ell[quiet])
+                return self._columns(h, self.Z, X, ell, state.V[:, quiet]), 0.0
             rates, basis = self.S_eigen
             X, ell, V = linear_flow(
                 state.X[:, quiet], state.ell[quiet], state.V[:, quiet], h * rates, basis
@@ -232,13 +259,17 @@ class ChebyshevStepper:
             method = self.record.method
         elif h * self.rho <= EXPLICIT * (1 + 1e-9):
             method = "explicit"
+        elif self.k <= KRYLOV and h * self.rho < WORTH:
+            h, method = EXPLICIT / self.rho, "explicit"
         else:
-            method = "exponential" if KRYLOV else "chebyshev"
+            method = "exponential" if self.k <= KRYLOV else "chebyshev"
         self.record = Record(method, self.rho, self.sigma, tol)
         with np.errstate(all="ignore"):
             if method == "exponential":
                 new, gap = self._exponential(h, tol)
                 if new is None:
+                    if h * self.rho < 2 * WORTH:
+                        self.memory.patience = PATIENCE
                     return None, gap
             else:
                 new, gap = (self._runge_kutta if method == "explicit" else self._chebyshev)(h)
@@ -383,20 +414,25 @@ class ChebyshevStepper:
         bound = np.sqrt(3) / 6 * spread * h * _norm(second - first)
         felt = bound > 0.1 * tol
         C = commutator(X) / 2 if felt else 0.0
-        term = total = X + C
-        for j in range(1, 200):
-            term = times(mean, term)
-            term /= j
-            if j == 1:
-                total = total + term
-            else:
-                total += term
-            if np.abs(term).max() <= 1e-3 * tol:
-                break
+        total = self._series(mean, X + C, tol)
         if not felt:
             return total, 0.0
         D = commutator(total) / 2
-        return total + D, (D + C) * (2 * spread) ** 2 / 60
+        gap = (D + C) * (2 * spread) ** 2 / 240
+        gap[:, LEADING:] = 0.0
+        return total + D, gap
+
+    @staticmethod
+    def _series(G, X, tol):
+        """exp of S(G) applied to unit columns, by its power series."""
+        term, total = X, X.copy()
+        for j in range(1, 200):
+            term = times(G, term)
+            term /= j
+            total += term
+            if np.abs(term).max() <= 1e-3 * tol:
+                break
+        return total
 
     def _runge_kutta(self, h):
         """Y after time h by Dormand and Prince's pair, and its error."""

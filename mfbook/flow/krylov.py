@@ -39,7 +39,7 @@ class Krylov:
         v = self.V[k].reshape(self.shape)
         return float(np.max(np.sqrt(np.einsum("ij,ij->j", v, v)) / self.sizes))
 
-    def _extend(self):
+    def extend(self):
         m = len(self.diagonal)
         v = self.V[m]
         w = self.product(v.reshape(self.shape)).ravel()
@@ -60,6 +60,14 @@ class Krylov:
         self.V[m + 1] = w / b
         self.shares.append(self._share(m + 1))
 
+    def largest(self):
+        """The eigenvalue of largest modulus that the space knows, and its vector."""
+        d, e = np.array(self.diagonal), np.array(self.side[: len(self.diagonal) - 1])
+        lam, Q = eigh_tridiagonal(d, e)
+        top = int(np.argmax(np.abs(lam)))
+        vector = Q[:, top] @ self.V[: len(d)]
+        return float(abs(lam[top])), vector.reshape(self.shape)
+
     def _coefficients(self, function):
         """function(T) e_1 · |b| for a function given on eigenvalues; (..., m)."""
         m = len(self.diagonal)
@@ -79,7 +87,7 @@ class Krylov:
                     return True
             if m == self.most:
                 return False
-            self._extend()
+            self.extend()
         return True
 
     def apply(self, function):
