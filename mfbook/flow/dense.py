@@ -79,7 +79,7 @@ class DenseStepper:
     LOCAL, ORDER, GROW = 5.0, 4, 8.0
     longest = np.inf
     by_series = False
-    record = None  # a step of another length is taken in the same way
+    record = "dense"  # a step of another length is taken in the same way
 
     def __init__(self, field, state: Columns):
         self.field, self.state = field, state

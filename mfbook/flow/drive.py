@@ -56,8 +56,12 @@ class Path:
 
     def stepper(self, state: Columns, record=None):
         """The method for the next step: exact exponentials while their matrices are small."""
-        small = self.field.p <= DENSE_P and self.field.p * state.active.sum() <= DENSE_UNKNOWNS
-        if self.method == "dense" or (self.method == "auto" and small):
+        if record is None:
+            small = self.field.p <= DENSE_P and self.field.p * state.active.sum() <= DENSE_UNKNOWNS
+            dense = self.method == "dense" or (self.method == "auto" and small)
+        else:
+            dense = record == DenseStepper.record
+        if dense:
             return DenseStepper(self.field, state)
         return ChebyshevStepper(self.field, state, self.memory, record)
 
