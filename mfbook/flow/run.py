@@ -86,9 +86,9 @@ def gradient_flow(
     dependence of S on W. Columns that W feels are advanced by an exponential Rosenbrock method
     of order five with the exact Jacobian (Luan & Ostermann 2014), the others by a Magnus method
     of order four along them. Components with more than 80 rows and columns, or with many active
-    columns, take a stabilized explicit method of order two instead (Sommeijer, Shampine & Verwer
-    1998), meant for rtol near 1e-4; rates and directions of escape are then left out above 600
-    rows and columns. The invariance of the flow's rank (Bai, Zhao & Zhang 2024,
+    columns, take explicit, stabilized (Sommeijer, Shampine & Verwer 1998) and Krylov exponential
+    steps instead, meant for rtol near 1e-4; rates and directions of escape are then left out above
+    600 rows and columns. The invariance of the flow's rank (Bai, Zhao & Zhang 2024,
     Proposition 1) is the statement that a column that is zero stays so.
 
     Examples
