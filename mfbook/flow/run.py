@@ -13,7 +13,7 @@ from scipy.optimize import minimize_scalar
 from mfbook import trajectory
 from mfbook.flow.drive import Path, follow, start
 from mfbook.flow.field import Part, connected_parts, times
-from mfbook.flow.gauge import time_to_reach
+from mfbook.flow.gauge import EPS, time_to_reach
 from mfbook.problems import factors_of
 from mfbook.trajectory import Phase, Trajectory, resting_times
 
@@ -21,6 +21,8 @@ SILENT_SECONDS = 3.0
 
 # Rates and directions of escape are computed up to this many rows and columns of a component.
 LARGEST_EIGENPROBLEM = 600
+# From this many rows and columns on, singular values leave out what drowns in the rounding of W.
+LARGE = 80
 MAX_STEPS = 50_000
 SMALLEST_RTOL, LARGEST_RTOL = 1e-9, 1e-2
 
@@ -84,9 +86,9 @@ def gradient_flow(
     dependence of S on W. Columns that W feels are advanced by an exponential Rosenbrock method
     of order five with the exact Jacobian (Luan & Ostermann 2014), the others by a Magnus method
     of order four along them. Components with more than 80 rows and columns, or with many active
-    columns, take a stabilized explicit method of order two instead (Sommeijer, Shampine & Verwer
-    1998), meant for rtol near 1e-4; rates and directions of escape are then left out above 600
-    rows and columns. The invariance of the flow's rank (Bai, Zhao & Zhang 2024,
+    columns, take explicit, stabilized (Sommeijer, Shampine & Verwer 1998) and Krylov exponential
+    steps instead, meant for rtol near 1e-4; rates and directions of escape are then left out above
+    600 rows and columns. The invariance of the flow's rank (Bai, Zhao & Zhang 2024,
     Proposition 1) is the statement that a column that is zero stays so.
 
     Examples
@@ -225,6 +227,8 @@ class _Composite:
 
     def _singular_values(self, columns) -> np.ndarray:
         m, n = self.problem.shape
+        if len(columns) == 1 and min(m, n) >= LARGE:
+            return self._few_singular_values(columns[0])
         A, B = self._factors(columns)
         if min(m, n) <= 2 * A.shape[1] or m * n <= 10_000:
             return np.linalg.svd(self._W(columns), compute_uv=False)
@@ -232,6 +236,20 @@ class _Composite:
         core = np.linalg.qr(A, mode="r") @ np.linalg.qr(B.T, mode="r").T
         values = np.zeros(min(m, n))
         values[: len(core)] = np.linalg.svd(core, compute_uv=False)
+        return values
+
+    def _few_singular_values(self, columns) -> np.ndarray:
+        """Those of one large component, without the columns that drown in its rounding."""
+        values = np.zeros(min(self.problem.shape))
+        part = self.parts[0]
+        kept = 2 * columns.ell > 2 * columns.ell.max(initial=-np.inf) + np.log(1e-2 * EPS)
+        Z = columns.X[:, kept] * np.exp(columns.ell[kept])
+        A, B = Z[: part.field.m], Z[part.field.m :]
+        if 2 * Z.shape[1] <= min(A.shape[0], B.shape[0]):
+            # W = Q_A R_A R_Bᵀ Q_Bᵀ: a long product has the singular values of its small core.
+            A, B = np.linalg.qr(A, mode="r"), np.linalg.qr(B, mode="r")
+        found = np.linalg.svd(A @ B.T, compute_uv=False)
+        values[: len(found)] = found
         return values
 
     def gradient_norm(self, columns) -> float:
@@ -248,8 +266,11 @@ class _Composite:
         if times[-1] < end:
             times = np.append(times, end)
         samples = [[path.columns_at(t) for path in self.paths] for t in times]
-        loss = np.array([self.loss(columns) for columns in samples])
-        norm = np.array([self.gradient_norm(columns) for columns in samples])
+        if len(self.paths) == 1 and len(self.paths[0].norms) == len(times):
+            loss, norm = np.array(self.paths[0].losses), np.array(self.paths[0].norms)
+        else:
+            loss = np.array([self.loss(columns) for columns in samples])
+            norm = np.array([self.gradient_norm(columns) for columns in samples])
         values = np.array([self._singular_values(columns) for columns in samples])
         reasons = [path.reason for path in self.paths]
         converged = all(reason == trajectory.LOSS_REACHED for reason in reasons)

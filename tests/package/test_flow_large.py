@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mfbook.flow import drive, field, gradient_flow
+from mfbook.flow import chebyshev, drive, field, gradient_flow
 from mfbook.problems import MatrixCompletion, MatrixSensing, small_init
 
 RTOL = 1e-4
@@ -69,3 +69,68 @@ def test_a_hundred_by_hundred_is_learned_with_few_gradients():
     assert run.converged
     assert run.n_gradients < 5000
     assert np.linalg.norm(run.W - truth) < 1e-3 * np.linalg.norm(truth)
+
+
+def hundred(count, log10_scale=None):
+    """100×100 of rank 5 and width 100; without a scale ‖W(0)‖_F = 1e-3."""
+    rng = np.random.default_rng(0)
+    truth = rng.standard_normal((100, 5)) @ rng.standard_normal((5, 100))
+    truth /= np.sqrt(np.mean(truth**2))
+    mask = np.zeros(10_000, dtype=bool)
+    mask[rng.choice(10_000, count, replace=False)] = True
+    problem = MatrixCompletion(truth, mask.reshape(100, 100), loss="half")
+    A, B = small_init((100, 100), rng=rng)
+    if log10_scale is None:
+        log10_scale = 0.5 * np.log10(1e-3 / np.linalg.norm(A @ B))
+    return gradient_flow(problem, (A, B), log10_scale=log10_scale, rtol=RTOL, loss_tol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("count", "log10_scale", "steps", "gradients"),
+    [(2000, None, 130, 1300), (2000, -100, 200, 2600), (5000, None, 130, 3000)],
+)
+def test_a_hundred_by_hundred_costs_so_much(count, log10_scale, steps, gradients):
+    """Descent at its largest stable step takes 1,341 gradients with 2,000 entries from 1e-3."""
+    run = hundred(count, log10_scale)
+    assert run.converged
+    assert run.n_steps <= steps
+    assert run.n_gradients <= gradients
+
+
+@pytest.mark.parametrize("log10_scale", [-2, -30])
+def test_forty_by_forty_in_both_ways(monkeypatch, log10_scale):
+    problem, factors = problem_of(5, n=40, share=0.5)
+    factors = factors[0][:, :4], factors[1][:4]
+    options = {"log10_scale": log10_scale, "loss_tol": 1e-4}
+    exact = gradient_flow(problem, factors, rtol=1e-6, **options)
+    in_large_mode(monkeypatch)
+    large = gradient_flow(problem, factors, rtol=RTOL, **options)
+    assert large.converged
+    size = np.nanmax(np.abs(problem.values))
+    times = np.linspace(0, min(exact.t[-1], large.t[-1]), 60)
+    error = max(np.abs(exact.W_at(t) - large.W_at(t)).max() for t in times)
+    assert error < 10 * RTOL * size
+
+
+def test_plateaus_without_a_singular_value_decomposition(monkeypatch):
+    """The very large method: at rest the passive columns go by power series."""
+    problem, factors = problem_of(3)
+    options = {"log10_scale": -60, "loss_tol": 1e-6}
+    exact = gradient_flow(problem, factors, rtol=1e-7, **options)
+    in_large_mode(monkeypatch)
+    monkeypatch.setattr(chebyshev, "LARGEST_SVD", 0)
+    large = gradient_flow(problem, factors, rtol=RTOL, **options)
+    assert large.converged
+    size = np.nanmax(np.abs(problem.values))
+    times = np.linspace(0, min(exact.t[-1], large.t[-1]), 60)
+    error = max(np.abs(exact.W_at(t) - large.W_at(t)).max() for t in times)
+    assert error < 10 * RTOL * size
+
+
+def test_dense_output_agrees_with_the_steps():
+    """W_at on both sides of a step's end: a step is repeated by the method that took it."""
+    run = hundred(2000, -100)
+    for t in run.t[1:-1:9]:
+        W = run.W_at(t)
+        before = run.W_at(t * (1 - 1e-9))
+        assert np.linalg.norm(W - before) <= 1e-5 * np.linalg.norm(W) + 1e-12

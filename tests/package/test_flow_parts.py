@@ -4,6 +4,7 @@ import mpmath
 import numpy as np
 import pytest
 
+from mfbook.flow import gauge, krylov
 from mfbook.flow.dense import Columns, DenseStepper
 from mfbook.flow.field import CompletionField, SensingField, connected_parts
 from mfbook.flow.gauge import graded, linear_flow, orthogonalise, time_to_reach
@@ -131,3 +132,30 @@ def test_one_step_has_order_five():
 
     errors = [np.abs(advanced(h, 1) - advanced(h, 16)).max() for h in (0.08, 0.04)]
     assert np.log2(errors[0] / errors[1]) == pytest.approx(6, abs=0.4)
+
+
+def test_lapack_and_the_rotations_agree():
+    rng = np.random.default_rng(0)
+    X = gauge.normalised(rng.standard_normal((40, 16)), np.zeros(16))[0]
+    ell, V = rng.uniform(-200, 0, 16), np.eye(16)
+    found = gauge.orthogonalise(X, ell, V)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gauge, "MANY", 100)
+        expected = gauge.orthogonalise(X, ell, V)
+    assert np.abs(found[1] - expected[1]).max() < 1e-11
+    cosines = np.abs(np.einsum("ij,ij->j", found[0], expected[0]))
+    assert cosines == pytest.approx(1, abs=1e-10)
+    assert np.abs(np.abs(found[2]) - np.abs(expected[2])).max() < 1e-10
+
+
+def test_a_krylov_space_knows_functions_of_its_matrix():
+    rng = np.random.default_rng(0)
+    M = rng.standard_normal((30, 30))
+    M = -M @ M.T
+    b = rng.standard_normal((15, 2))
+    space = krylov.Krylov(lambda v: (M @ v.ravel()).reshape(v.shape), b, np.ones(2), 30)
+    assert space.reach(0.3, 1e-10)
+    found = space.apply(lambda x: np.exp(0.3 * x))
+    lam, Q = np.linalg.eigh(M)
+    expected = (Q * np.exp(0.3 * lam)) @ (Q.T @ b.ravel())
+    assert np.abs(found.ravel() - expected).max() < 1e-8
