@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import minimize_scalar
 
 from mfbook import trajectory
 from mfbook.flow.drive import Path, follow, start
@@ -55,14 +54,21 @@ def gradient_flow(
 
     Parameters
     ----------
-    problem : a `MatrixCompletion` or `MatrixSensing` with matrices of shape (m, n).
-    factors : (A_0, B_0) of shapes (m, h), (h, n) for any width h ≥ 1.
-    log10_scale : log₁₀ α, any finite number.
-    loss_tol : stop where the loss is at most this (or at the rounding of the data, if larger).
-    rtol : accuracy of W(t) relative to the data, from 1e-9 to 1e-2; the error stays below
+    problem
+        a `MatrixCompletion` or `MatrixSensing` with matrices of shape (m, n).
+    factors
+        (A_0, B_0) of shapes (m, h), (h, n) for any width h ≥ 1.
+    log10_scale
+        log₁₀ α, any finite number.
+    loss_tol
+        stop where the loss is at most this (or at the rounding of the data, if larger).
+    rtol
+        accuracy of W(t) relative to the data, from 1e-9 to 1e-2; the error stays below
         10 rtol along the run. Where an escape is steep, that is its error at equal times.
-    t_max, max_steps : further limits.
-    progress : True shows a line on standard error after three seconds, False never; None
+    t_max, max_steps
+        further limits.
+    progress
+        True shows a line on standard error after three seconds, False never; None
         shows it where standard error is a terminal.
 
     Returns
@@ -75,8 +81,10 @@ def gradient_flow(
 
     Raises
     ------
-    TypeError : factors that are not a tuple, complex numbers, a problem of another kind.
-    ValueError : a number of factors other than two, shapes that do not fit, entries that are not
+    TypeError
+        factors that are not a tuple, complex numbers, a problem of another kind.
+    ValueError
+        a number of factors other than two, shapes that do not fit, entries that are not
         finite, factors that are all zero (zero is a saddle: the flow stays there), a scale that
         is not finite, an rtol out of range, limits that are negative or not numbers.
 
@@ -326,6 +334,8 @@ class _Composite:
         return tuple(phases)
 
     def _quietest(self, low, high, at) -> float:
+        from scipy.optimize import minimize_scalar  # takes longer to import than all the rest
+
         def log_norm(t):
             return np.log(max(self.gradient_norm([p.columns_at(t) for p in self.paths]), 1e-308))
 
