@@ -105,6 +105,8 @@ def run_until(chapter: str, id: str, old: str, new: str) -> None:
         # another step, another sign
         ("data/completing", "mfbook-descent", "lr=0.02, steps", "lr=0.021, steps"),
         ("data/completing", "mfbook-two-by-two", "a * np.sign(b * c)", "-a * np.sign(b * c)"),
+        # a scale that is lost, as if rounding had eaten it
+        ("numerics/flow", "mfbook-rounding", "log10_scale=-int(e)", "log10_scale=-min(int(e), 16)"),
         # a start that is not tiny
         ("welcome", "mfbook-welcome", "tiny = 1e-8", "tiny = 1e-1"),
     ],
