@@ -53,6 +53,7 @@ MOST_ITERATIONS = 300_000
 
 def descend(problem, factors, alpha, lr, loss_tol, most):
     """Plain gradient descent; returns iterations, W, whether the loss was reached."""
+    # A bare loop and not mf.gradient_descent, which keeps records: descent is timed at its best.
     A, B = (alpha * factor for factor in factors)
     mask, M = problem.mask.astype(float), np.where(problem.mask, problem.values, 0.0)
     weight = 0.5 if problem.loss == "half" else 1 / problem.n_observed
