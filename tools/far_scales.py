@@ -2,7 +2,7 @@
 
     python -m tools.far_scales [--jobs 2]
 
-About a quarter of an hour on two cores, too long for a chapter. `book/data/far_scales.json` holds
+About ten minutes on two cores, too long for a chapter. `book/data/far_scales.json` holds
 the result with its provenance; the chapter that reads it computes a part of it again.
 """
 
