@@ -6,6 +6,7 @@ from mfbook import examples, populations
 from mfbook.claims import claim, ledger
 from mfbook.descent import gradient_descent
 from mfbook.flow import gradient_flow
+from mfbook.glrl import GreedyPath, glrl
 from mfbook.graph import (
     components,
     connectivity,
@@ -13,6 +14,14 @@ from mfbook.graph import (
     observation_graph,
     sampling_patterns,
 )
+from mfbook.landscape import (
+    Escape,
+    critical_point_kind,
+    escape_direction,
+    hessian,
+    relative_gradient,
+)
+from mfbook.manifold import InvariantManifold
 from mfbook.measures import (
     effective_rank,
     low_rankness,
@@ -28,6 +37,9 @@ from mfbook.trajectory import Phase, Trajectory
 
 __all__ = [
     "Certified",
+    "Escape",
+    "GreedyPath",
+    "InvariantManifold",
     "MatrixCompletion",
     "MatrixSensing",
     "MinRank",
@@ -36,12 +48,16 @@ __all__ = [
     "claim",
     "components",
     "connectivity",
+    "critical_point_kind",
     "dual_bound",
     "effective_rank",
     "entry_graph",
+    "escape_direction",
     "examples",
+    "glrl",
     "gradient_descent",
     "gradient_flow",
+    "hessian",
     "ledger",
     "low_rankness",
     "min_nuclear_norm",
@@ -52,6 +68,7 @@ __all__ = [
     "plots",
     "populations",
     "reconstruction_error",
+    "relative_gradient",
     "sampling_patterns",
     "small_init",
     "taylor_flow",

@@ -23,7 +23,8 @@ class Phase:
     `time` is when the gradient is smallest there, `W` the product at that time, `rank` its rank as
     far as it has been learned, `loss` its loss. `rate` is the growth rate of the escaping
     direction (per unit time) and `direction` the pair (u, v) of unit vectors along which W leaves,
-    u vᵀ; both are None where the method does not compute them, and at the end point.
+    u vᵀ; both are None where the method does not compute them, and at the end point. `factors` are
+    those of W, None where the method keeps only W.
     """
 
     time: float
@@ -32,6 +33,7 @@ class Phase:
     loss: float
     rate: float | None = None
     direction: tuple[np.ndarray, np.ndarray] | None = None
+    factors: tuple[np.ndarray, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -330,7 +330,8 @@ class _Composite:
             rank = int((self._singular_values(columns) > known).sum())
             last = k == rests[-1]
             rate, direction = (None, None) if last else self._escape(columns)
-            phases.append(Phase(t, rank, W, self.loss(columns), rate, direction))
+            factors = self._factors(columns)
+            phases.append(Phase(t, rank, W, self.loss(columns), rate, direction, factors))
         return tuple(phases)
 
     def _quietest(self, low, high, at) -> float:

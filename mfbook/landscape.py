@@ -1,0 +1,227 @@
+r"""Where the flow stops, and how it leaves: critical points of f(A B) and their Hessians.
+
+The gradient of ℓ(A, B) = f(A B) is (G Bᵀ, Aᵀ G) with G = ∇f(A B). For convex f and hidden width
+h ≥ min(m, n) every critical point with G = 0 is a global minimum and every other a strict saddle
+(Bai, Zhao & Zhang 2024, Theorem 1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mfbook.problems import MatrixCompletion, factors_of
+
+#: Where `relative_gradient` is at most this, a point counts as critical.
+CRITICAL = 1e-3
+#: A point whose loss is at most this is a global minimum: where the flows stop by default.
+LOSS_TOL = 1e-10
+# Eigenvalues of the Hessian come out of `eigvalsh` with an error of a few eps of the largest.
+EIGENVALUE_NOISE = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class Escape:
+    """How the flow leaves a saddle.
+
+    Attributes
+    ----------
+    rate
+        λ_1 = σ_1(G), the rate per unit time at which the escaping column of [A; Bᵀ] grows; W
+        grows at twice that.
+    direction
+        (u, v), unit vectors of lengths m and n: W leaves along u vᵀ. The sign is such that the
+        entry of u that is largest in absolute value is positive.
+    second_rate
+        σ_2(G), the rate of the runner-up; 0 if there is none. The direction is determined only
+        where it is smaller than `rate` (Bai et al. 2024, Assumption 1).
+    """
+
+    rate: float
+    direction: tuple[np.ndarray, np.ndarray]
+    second_rate: float
+
+
+def relative_gradient(problem, factors) -> float:
+    r"""‖∇ℓ(A, B)‖_F in units of the problem: 0 at a critical point, about 1 where nothing rests.
+
+    The unit is ‖∇f(0)‖_F √(s), where s is the largest singular value of W = A B, or of the
+    least-norm step towards the data, −∇f(0)/(2c) with c the loss's weight of a squared residual,
+    if that is larger: factors of size √s are what fits the data.
+
+    >>> problem = MatrixCompletion.from_text("1 2; 3 ?")
+    >>> relative_gradient(problem, ([[0], [0]], [[0, 0]]))
+    0.0
+    """
+    A, B = _two_factors(problem, factors)
+    W = A @ B
+    G, G0 = problem.gradient(W), problem.gradient(np.zeros(problem.shape))
+    size = max(
+        np.linalg.norm(W, 2), np.linalg.norm(G0, 2) / (2 * problem._weight), np.finfo(float).tiny
+    )
+    unit = np.linalg.norm(G0) * np.sqrt(size)
+    norm = np.hypot(np.linalg.norm(G @ B.T), np.linalg.norm(A.T @ G))
+    return float(norm / unit) if unit > 0 else float(norm)
+
+
+def hessian(problem, factors, *, tol: float = CRITICAL) -> np.ndarray:
+    r"""The Hessian of ℓ(A, B) = f(A B) at a critical point.
+
+    With G = ∇f(A B), the second derivative along (E, F) is
+
+        ∇²ℓ[(E, F), (E, F)] = ∇²f[E B + A F, E B + A F] + 2 ⟨G, E F⟩.
+
+    The first term is the papers' H⁽¹⁾, positive semidefinite; the second is H⁽²⁾.
+
+    Parameters
+    ----------
+    problem
+        a `MatrixCompletion` or `MatrixSensing` of shape (m, n).
+    factors
+        (A, B) of shapes (m, h), (h, n).
+    tol
+        the largest `relative_gradient` that counts as critical; `inf` gives the Hessian anywhere.
+
+    Returns
+    -------
+    array
+        (p, p), p = (m + n) h, for the parameters in the order of A row by row, then B row by row.
+
+    Raises
+    ------
+    ValueError
+        a point that is not critical (the message says by how much), or shapes that do not fit.
+
+    Examples
+    --------
+    >>> problem = MatrixCompletion.from_text("2 ?; ? 1", loss="half")
+    >>> zero = np.zeros((2, 2)), np.zeros((2, 2))
+    >>> np.linalg.eigvalsh(hessian(problem, zero)).round(3).tolist()
+    [-2.0, -2.0, -1.0, -1.0, 1.0, 1.0, 2.0, 2.0]
+
+    References
+    ----------
+    Bai, Zhao & Zhang 2024, Sections A.3 and A.5.
+    """
+    A, B = _critical(problem, factors, tol)
+    (m, h), n = A.shape, B.shape[1]
+    G = problem.gradient(A @ B)
+    # W row by row changes by J (dA row by row, dB row by row).
+    J = np.concatenate([np.kron(np.eye(m), B.T), np.kron(A, np.eye(n))], axis=1)
+    if isinstance(problem, MatrixCompletion):
+        seen = J[problem.mask.ravel()]
+    else:
+        seen = problem.measurements.reshape(problem.n_observed, -1) @ J
+    H = 2 * problem._weight * (seen.T @ seen)
+    # A[i, l] meets B[l, j] in G[i, j].
+    cross = np.einsum("ij,lk->ilkj", G, np.eye(h)).reshape(m * h, h * n)
+    H[: m * h, m * h :] += cross
+    H[m * h :, : m * h] += cross.T
+    return H
+
+
+def escape_direction(problem, factors, *, tol: float = CRITICAL) -> Escape:
+    r"""How gradient flow leaves a critical point, read off G = ∇f(A B) alone.
+
+    The flow is dU/dt = S U with U = [A; Bᵀ] and S = [[0, −G], [−Gᵀ, 0]]. At a critical point
+    S U = 0; what is added to U grows at the eigenvalues of S, the ± singular values of G, and
+    soon lies along the top eigenvector (u, v)/√2, where −G v = σ_1 u. Hence W grows by a
+    multiple of u vᵀ.
+
+    Parameters
+    ----------
+    problem, factors, tol
+        as for `hessian`.
+
+    Raises
+    ------
+    ValueError
+        a point that is not critical (the message says by how much), or a global minimum, which
+        the flow does not leave.
+
+    Examples
+    --------
+    >>> problem = MatrixCompletion.from_text("2 ?; ? 1", loss="half")
+    >>> escape = escape_direction(problem, (np.zeros((2, 2)), np.zeros((2, 2))))
+    >>> escape.rate, escape.second_rate, np.outer(*escape.direction).round(9).tolist()
+    (2.0, 1.0, [[1.0, 0.0], [0.0, 0.0]])
+
+    References
+    ----------
+    Bai, Zhao & Zhang 2024, Theorem 2 with Lemma A.3; Li, Luo & Lyu 2021, Theorem 5.11.
+    """
+    A, B = _critical(problem, factors, tol)
+    if fits(problem, A @ B):
+        raise ValueError(
+            "the point is a global minimum (its gradient in W vanishes): the flow does not leave "
+            "it, so there is no escape direction"
+        )
+    left, s, right = np.linalg.svd(-problem.gradient(A @ B))
+    u, v = left[:, 0], right[0]
+    sign = np.sign(u[np.argmax(np.abs(u))])
+    return Escape(float(s[0]), (sign * u, sign * v), float(s[1]) if len(s) > 1 else 0.0)
+
+
+def critical_point_kind(problem, factors, *, tol: float = CRITICAL) -> str:
+    r"""Classify a point: "global minimum", "strict saddle" or "not critical".
+
+    A point where ∇f(A B) = 0 is a global minimum, because f is convex; loss at most 1e-10, where
+    the flows stop, or ‖∇f(A B)‖ ≤ 1e-9 ‖∇f(0)‖ count as that. Another critical point is a strict
+    saddle if its Hessian has a negative eigenvalue. If h ≥ min(m, n) there is no third kind of
+    critical point (Bai et al. 2024, Theorem 1). A narrower width allows one, which is
+    "second-order critical": G ≠ 0, and the Hessian has no negative eigenvalue.
+
+    Parameters
+    ----------
+    problem, factors, tol
+        as for `hessian`.
+
+    Examples
+    --------
+    >>> problem = MatrixCompletion.from_text("1 2; 3 ?")
+    >>> critical_point_kind(problem, (np.zeros((2, 2)), np.zeros((2, 2))))
+    'strict saddle'
+    >>> critical_point_kind(problem, ([[1, 0], [3, 0]], [[1, 2], [0, 0]]))
+    'global minimum'
+    >>> critical_point_kind(problem, ([[1, 0], [1, 0]], [[1, 1], [0, 0]]))
+    'not critical'
+    """
+    A, B = _two_factors(problem, factors)
+    if fits(problem, A @ B):
+        return "global minimum"
+    if relative_gradient(problem, (A, B)) > tol:
+        return "not critical"
+    eigenvalues = np.linalg.eigvalsh(hessian(problem, (A, B), tol=tol))
+    noise = EIGENVALUE_NOISE * np.abs(eigenvalues).max()
+    return "strict saddle" if eigenvalues[0] < -noise else "second-order critical"
+
+
+def _two_factors(problem, factors):
+    arrays = factors_of(problem, factors)
+    if len(arrays) != 2 or arrays[0].ndim != 2:
+        raise ValueError(
+            f"the landscape is that of two matrices, W = A B, but got {len(arrays)} factors of the "
+            f"shapes {[array.shape for array in arrays]}"
+        )
+    return arrays
+
+
+def fits(problem, W, loss_tol: float = LOSS_TOL) -> bool:
+    """Whether W is a global minimum of f: nothing is left to learn, or ∇f(W) vanishes."""
+    if problem.loss_value(W) <= loss_tol:
+        return True
+    start = np.linalg.norm(problem.gradient(np.zeros(problem.shape)))
+    return bool(np.linalg.norm(problem.gradient(W)) <= 1e-9 * start)
+
+
+def _critical(problem, factors, tol: float):
+    arrays = _two_factors(problem, factors)
+    found = relative_gradient(problem, arrays)
+    if found > tol:
+        raise ValueError(
+            f"the point is not critical: the gradient of the loss is {found:.2g} there in units of "
+            f"the problem, where {tol:g} would pass; give a saddle, for example one of a "
+            "trajectory's phases, or a larger tol"
+        )
+    return arrays

@@ -1,0 +1,110 @@
+r"""The papers' invariant manifolds: hidden vectors that stay in a subspace.
+
+Ω_k(α_1, …, α_k) holds the factors (A, B) with every row of A and every column of B in
+span{α_1, …, α_k}; the sub-manifold ω_k of a connected component also asks that the rows and
+columns outside of the component vanish. Gradient flow leaves neither (Bai, Zhao & Zhang 2024,
+Propositions 1 and 2, in the reading of their proofs: "contained in the span").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mfbook.graph import components
+from mfbook.problems import real_array
+
+# A basis counts as dependent where its smallest singular value is below this times the largest:
+# rounding in vectors that were computed reaches a few eps, and nobody means an angle of 1e-10.
+DEPENDENT = 1e-10
+
+
+class InvariantManifold:
+    r"""Ω_k(α_1, …, α_k), or ω_k of one connected component of a mask: a linear subspace.
+
+    Ω_k = {(A, B) : a_i, b_j ∈ span{α_1, …, α_k} for all rows a_i of A, columns b_j of B}
+    ω_k = {(A, B) ∈ Ω_k : a_i = 0 for rows i, b_j = 0 for columns j outside the component}
+
+    Parameters
+    ----------
+    basis
+        (k, h) array whose rows are α_1, …, α_k, linearly independent; k = 0 gives {0}.
+    mask
+        (m, n) boolean array, for ω_k.
+    component
+        index into `components(mask)`, for ω_k.
+
+    Raises
+    ------
+    ValueError
+        a basis that is linearly dependent, a component index out of range.
+    TypeError
+        a mask without a component, or a component without a mask.
+
+    Examples
+    --------
+    >>> omega = InvariantManifold([[1.0, 0.0]])
+    >>> omega.distance(([[3.0, 0.0]], [[0.0], [4.0]]))
+    4.0
+    >>> inside = InvariantManifold([[1.0, 0.0]], mask=np.eye(2, dtype=bool), component=0)
+    >>> A, B = inside.project((np.ones((2, 2)), np.ones((2, 2))))
+    >>> A.tolist(), B.tolist()
+    ([[1.0, 0.0], [0.0, 0.0]], [[1.0, 0.0], [0.0, 0.0]])
+    """
+
+    def __init__(
+        self, basis: ArrayLike, *, mask: ArrayLike | None = None, component: int | None = None
+    ) -> None:
+        basis = real_array("basis", basis, ndim=2)
+        k, h = basis.shape
+        sizes = np.linalg.svd(basis, compute_uv=False)
+        if k > h or (k and sizes[-1] <= DEPENDENT * sizes[0]):
+            raise ValueError(
+                f"the {k} vectors of the basis must be linearly independent, but they span "
+                f"{int((sizes > DEPENDENT * sizes.max(initial=0.0)).sum())} dimensions of the "
+                f"hidden space R^{h}; leave out the dependent ones"
+            )
+        if (mask is None) != (component is None):
+            raise TypeError("a sub-manifold needs both a mask and the index of a component")
+        self.basis = basis
+        self.rows = self.cols = None
+        if mask is not None:
+            parts = components(mask)
+            if not 0 <= component < len(parts):
+                raise ValueError(
+                    f"component must be between 0 and {len(parts) - 1}, for the mask has "
+                    f"{len(parts)} connected components, but is {component}"
+                )
+            self.rows, self.cols = parts[component]
+        # The orthogonal projector of the hidden space onto the span.
+        self._projector = np.linalg.pinv(basis) @ basis
+
+    @property
+    def k(self) -> int:
+        return len(self.basis)
+
+    def project(self, factors: Sequence[ArrayLike]) -> tuple[np.ndarray, np.ndarray]:
+        """The nearest point of the manifold, in the Frobenius norm of (A, B)."""
+        A, B = (real_array(f"factor {k}", f, ndim=2) for k, f in enumerate(factors))
+        h = self.basis.shape[1]
+        if A.shape[1] != h or B.shape[0] != h:
+            raise ValueError(
+                f"the factors must have the hidden width {h} of the basis, but have the shapes "
+                f"{A.shape} and {B.shape}"
+            )
+        A, B = A @ self._projector, self._projector @ B
+        if self.rows is not None:
+            A[np.setdiff1d(np.arange(len(A)), self.rows)] = 0.0
+            B[:, np.setdiff1d(np.arange(B.shape[1]), self.cols)] = 0.0
+        return A, B
+
+    def distance(self, factors: Sequence[ArrayLike]) -> float:
+        """Frobenius distance of (A, B) from the manifold; 0 on it."""
+        A, B = self.project(factors)
+        return float(np.hypot(np.linalg.norm(factors[0] - A), np.linalg.norm(factors[1] - B)))
+
+    def __repr__(self) -> str:
+        where = "" if self.rows is None else f", rows {self.rows}, columns {self.cols}"
+        return f"InvariantManifold(k = {self.k}{where})"
