@@ -32,6 +32,7 @@ from mfbook.measures import (
 from mfbook.minrank import MinRank, min_rank
 from mfbook.nuclear import Certified, dual_bound, min_nuclear_norm
 from mfbook.problems import MatrixCompletion, MatrixSensing, small_init
+from mfbook.sweeps import sweep
 from mfbook.taylor import taylor_flow
 from mfbook.trajectory import Phase, Trajectory
 
@@ -71,6 +72,7 @@ __all__ = [
     "relative_gradient",
     "sampling_patterns",
     "small_init",
+    "sweep",
     "taylor_flow",
 ]
 
