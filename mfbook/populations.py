@@ -64,3 +64,41 @@ def figure_1_population(
                 problems.append(MatrixCompletion(truth, mask, truth=truth))
                 sizes.append((rank, int(size)))
     return problems, sizes
+
+
+def connected_population(
+    count: int, seed: int
+) -> tuple[list[MatrixCompletion], list[tuple[int, int, int]]]:
+    """Random connected problems around the number of unknowns, 2×2 to 6×6, ranks 1 to 3.
+
+    The truth is n×n of rank r < n, and 2rn − r² + {−2, …, 2} entries are observed, at least one
+    and not all; 2rn − r² is the dimension of the set of matrices of rank r. That makes 54 triples
+    (n, r, size). All sets of observed entries are equally likely whose observation graph is
+    connected; rows and columns without an observed entry do not count, as in Bai et al. 2024.
+
+    Problem k draws from `default_rng([seed, k])` and belongs to triple k mod 54, so that each can
+    be made by itself and a smaller population is the beginning of a larger one. Returns `count`
+    problems of every triple and their triples.
+
+    >>> problems, triples = connected_population(1, seed=0)
+    >>> len(problems), triples[0], triples[-1]
+    (54, (2, 1, 1), (6, 3, 29))
+    >>> {connectivity(problem.mask) for problem in problems}
+    {'connected'}
+    """
+    triples = [
+        (n, rank, size)
+        for n in range(2, 7)
+        for rank in range(1, min(n, 4))
+        for size in range(2 * rank * n - rank**2 - 2, 2 * rank * n - rank**2 + 3)
+        if 1 <= size < n * n
+    ] * count
+    problems = []
+    for k, (n, rank, size) in enumerate(triples):
+        rng = np.random.default_rng([seed, k])
+        truth = random_low_rank(rng, (n, n), rank)
+        mask = random_mask(rng, (n, n), size)
+        while connectivity(mask) != "connected":
+            mask = random_mask(rng, (n, n), size)
+        problems.append(MatrixCompletion(truth, mask, truth=truth))
+    return problems, triples
