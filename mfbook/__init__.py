@@ -21,6 +21,7 @@ from mfbook.landscape import (
     hessian,
     relative_gradient,
 )
+from mfbook.limits import disconnected_limit
 from mfbook.manifold import InvariantManifold
 from mfbook.measures import (
     effective_rank,
@@ -50,6 +51,7 @@ __all__ = [
     "components",
     "connectivity",
     "critical_point_kind",
+    "disconnected_limit",
     "dual_bound",
     "effective_rank",
     "entry_graph",
