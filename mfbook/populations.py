@@ -43,6 +43,35 @@ def random_low_rank(rng: np.random.Generator, shape: tuple[int, int], rank: int)
     return rng.standard_normal((shape[0], rank)) @ rng.standard_normal((rank, shape[1]))
 
 
+def random_block_problem(
+    rng: np.random.Generator,
+    blocks: list[tuple[int, int]] | None = None,
+    ranks: list[int] | None = None,
+) -> MatrixCompletion:
+    """A problem with complete bipartite components, rows and columns in random order.
+
+    Every block of the given shapes is a product of Gaussian factors of its rank; two or three
+    blocks of one to three rows and columns, and any rank that fits, are drawn if not given.
+
+    >>> problem = random_block_problem(np.random.default_rng(0), [(2, 2), (1, 3)], [1, 1])
+    >>> problem.shape, problem.n_observed, connectivity(problem.mask)
+    ((3, 5), 7, 'complete-bipartite')
+    """
+    if blocks is None:
+        blocks = [tuple(rng.integers(1, 4, 2)) for _ in range(rng.integers(2, 4))]
+    if ranks is None:
+        ranks = [int(rng.integers(1, min(block) + 1)) for block in blocks]
+    m, n = (sum(block[k] for block in blocks) for k in (0, 1))
+    M, mask = np.zeros((m, n)), np.zeros((m, n), dtype=bool)
+    i = j = 0
+    for (a, b), rank in zip(blocks, ranks, strict=True):
+        M[i : i + a, j : j + b] = random_low_rank(rng, (a, b), rank)
+        mask[i : i + a, j : j + b] = True
+        i, j = i + a, j + b
+    rows, cols = rng.permutation(m), rng.permutation(n)
+    return MatrixCompletion(M[rows][:, cols], mask[rows][:, cols])
+
+
 def figure_1_population(
     count: int, rng: np.random.Generator
 ) -> tuple[list[MatrixCompletion], list[tuple[int, int]]]:

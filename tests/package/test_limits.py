@@ -4,28 +4,7 @@ import numpy as np
 import pytest
 
 import mfbook as mf
-from mfbook.populations import random_low_rank
-
-
-def block_problem(rng, blocks, ranks=None, values=None):
-    """Blocks of the given shapes on the diagonal, then rows and columns shuffled."""
-    m, n = (sum(block[k] for block in blocks) for k in (0, 1))
-    M, mask = np.zeros((m, n)), np.zeros((m, n), dtype=bool)
-    i = j = 0
-    for k, (a, b) in enumerate(blocks):
-        rank = ranks[k] if ranks else int(rng.integers(1, min(a, b) + 1))
-        M[i : i + a, j : j + b] = (
-            random_low_rank(rng, (a, b), rank) if values is None else values[k]
-        )
-        mask[i : i + a, j : j + b] = True
-        i, j = i + a, j + b
-    rows, cols = rng.permutation(m), rng.permutation(n)
-    return mf.MatrixCompletion(M[rows][:, cols], mask[rows][:, cols])
-
-
-def random_block_problem(rng):
-    blocks = [tuple(rng.integers(1, 4, 2)) for _ in range(rng.integers(2, 4))]
-    return block_problem(rng, blocks)
+from mfbook.populations import random_block_problem
 
 
 def flow_limit(problem, factors, **options):
@@ -60,7 +39,7 @@ def by_qr(problem, factors, order):
 
 def test_the_order_of_the_singular_values_and_both_factors_matter():
     rng = np.random.default_rng(3)
-    problem = block_problem(rng, [(3, 3), (2, 2)], ranks=[2, 2])
+    problem = random_block_problem(rng, [(3, 3), (2, 2)], [2, 2])
     A, B = mf.small_init(problem.shape, rng=rng)
     W = mf.disconnected_limit(problem, (A, B))
     assert by_qr(problem, (A, B), [0, 1]) == pytest.approx(W, abs=1e-12)

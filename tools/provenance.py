@@ -1,0 +1,21 @@
+"""How a stored result came about: the command, the versions and the day."""
+
+from __future__ import annotations
+
+import platform
+from datetime import date
+
+import numpy as np
+import scipy
+
+
+def provenance(command: str, **settings) -> dict:
+    """What a stored result says about itself, with the seeds and sizes in `settings`."""
+    return {
+        "command": command,
+        "date": date.today().isoformat(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+        **settings,
+    }
