@@ -19,6 +19,7 @@ CRITICAL = 1e-3
 LOSS_TOL = 1e-10
 # Eigenvalues of the Hessian come out of `eigvalsh` with an error of a few eps of the largest.
 EIGENVALUE_NOISE = 1e-12
+TINY = np.finfo(float).tiny
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,9 +47,10 @@ class Escape:
 def relative_gradient(problem, factors) -> float:
     r"""‖∇ℓ(A, B)‖_F in units of the problem: 0 at a critical point, about 1 where nothing rests.
 
-    The unit is ‖∇f(0)‖_F √(s), where s is the largest singular value of W = A B, or of the
-    least-norm step towards the data, −∇f(0)/(2c) with c the loss's weight of a squared residual,
-    if that is larger: factors of size √s are what fits the data.
+    The unit is g √s. Here g = 2c √(Σ y_l² ‖X_l‖_F²) for the measurements ⟨X_l, W⟩ = y_l, with c
+    the loss's weight of a squared residual; for matrix completion this is ‖∇f(0)‖_F. And s is the
+    largest singular value of W = A B, or of the least-norm step towards the data, −∇f(0)/(2c), if
+    that is larger: factors of size √s are what fits the data.
 
     >>> problem = MatrixCompletion.from_text("1 2; 3 ?")
     >>> relative_gradient(problem, ([[0], [0]], [[0, 0]]))
@@ -57,10 +59,10 @@ def relative_gradient(problem, factors) -> float:
     A, B = _two_factors(problem, factors)
     W = A @ B
     G, G0 = problem.gradient(W), problem.gradient(np.zeros(problem.shape))
-    size = max(
-        np.linalg.norm(W, 2), np.linalg.norm(G0, 2) / (2 * problem._weight), np.finfo(float).tiny
-    )
-    unit = np.linalg.norm(G0) * np.sqrt(size)
+    g = _gradient_unit(problem)
+    # Contradictory measurements may cancel in ∇f(0) up to rounding, which is then no size.
+    size = max(np.linalg.norm(W, 2), np.linalg.norm(G0, 2) / (2 * problem._weight), 1e-9 * g, TINY)
+    unit = g * np.sqrt(size)
     norm = np.hypot(np.linalg.norm(G @ B.T), np.linalg.norm(A.T @ G))
     return float(norm / unit) if unit > 0 else float(norm)
 
@@ -167,10 +169,11 @@ def critical_point_kind(problem, factors, *, tol: float = CRITICAL) -> str:
     r"""Classify a point: "global minimum", "strict saddle" or "not critical".
 
     A point where ∇f(A B) = 0 is a global minimum, because f is convex; loss at most 1e-10, where
-    the flows stop, or ‖∇f(A B)‖ ≤ 1e-9 ‖∇f(0)‖ count as that. Another critical point is a strict
-    saddle if its Hessian has a negative eigenvalue. If h ≥ min(m, n) there is no third kind of
-    critical point (Bai et al. 2024, Theorem 1). A narrower width allows one, which is
-    "second-order critical": G ≠ 0, and the Hessian has no negative eigenvalue.
+    the flows stop, or ‖∇f(A B)‖ ≤ 1e-9 g, with the g of `relative_gradient`, count as that.
+    Another critical point is a strict saddle if its Hessian has a negative eigenvalue. If
+    h ≥ min(m, n) there is no third kind of critical point (Bai et al. 2024, Theorem 1). A narrower
+    width allows one, which is "second-order critical": G ≠ 0, and the Hessian has no negative
+    eigenvalue.
 
     Parameters
     ----------
@@ -194,6 +197,10 @@ def critical_point_kind(problem, factors, *, tol: float = CRITICAL) -> str:
         return "not critical"
     eigenvalues = np.linalg.eigvalsh(hessian(problem, (A, B), tol=tol))
     noise = EIGENVALUE_NOISE * np.abs(eigenvalues).max()
+    if A.shape[1] < min(problem.shape):
+        # Changes of the hidden basis have eigenvalue 0 at a critical point; what is left of the
+        # gradient tilts them, by about this much, and must not pass for a way down.
+        noise += relative_gradient(problem, (A, B)) * _gradient_unit(problem)
     return "strict saddle" if eigenvalues[0] < -noise else "second-order critical"
 
 
@@ -211,8 +218,16 @@ def fits(problem, W, loss_tol: float = LOSS_TOL) -> bool:
     """Whether W is a global minimum of f: nothing is left to learn, or ∇f(W) vanishes."""
     if problem.loss_value(W) <= loss_tol:
         return True
-    start = np.linalg.norm(problem.gradient(np.zeros(problem.shape)))
-    return bool(np.linalg.norm(problem.gradient(W)) <= 1e-9 * start)
+    return bool(np.linalg.norm(problem.gradient(W)) <= 1e-9 * _gradient_unit(problem))
+
+
+def _gradient_unit(problem) -> float:
+    """2c √(Σ y_l² ‖X_l‖_F²): the size of ∇f(0), were no two of its terms to cancel."""
+    if isinstance(problem, MatrixCompletion):
+        terms = problem.values[problem.mask]
+    else:
+        terms = problem.targets * np.linalg.norm(problem.measurements, axis=(1, 2))
+    return float(2 * problem._weight * np.linalg.norm(terms))
 
 
 def _critical(problem, factors, tol: float):
