@@ -8,8 +8,10 @@ import numpy as np
 
 from mfbook import trajectory
 from mfbook.flow import gradient_flow
+from mfbook.graph import components
 from mfbook.landscape import LOSS_TOL, escape_direction, fits
 from mfbook.measures import numerical_rank
+from mfbook.problems import MatrixCompletion
 from mfbook.trajectory import Trajectory
 
 
@@ -85,6 +87,11 @@ def glrl(
     of −∇f. Here U = [A; Bᵀ] and that matrix is [[0, −∇f], [−∇fᵀ, 0]], whose top eigenvector is
     (u, v)/√2. The paper takes gradient descent at step 1e-3 for up to 1e7 iterations a phase.
 
+    On disconnected data a critical point of GLRL is not stable within its own phase: the rows and
+    columns of the components that are still to come are zero in the hidden columns so far, and
+    would grow from rounding errors there. For completion problems they are kept at exactly zero,
+    as the definition has it. A `MatrixSensing` problem that decouples has no mask to tell.
+
     Examples
     --------
     >>> from mfbook.problems import MatrixCompletion
@@ -106,7 +113,7 @@ def glrl(
     if not 1 <= max_rank <= min(m, n):
         raise ValueError(f"max_rank must be between 1 and {min(m, n)}, but is {max_rank}")
     A, B = np.zeros((m, 0)), np.zeros((0, n))
-    points, runs = [np.zeros((m, n))], []
+    points, runs, zeros = [np.zeros((m, n))], [], []
     reason = ""
     while not reason:
         if fits(problem, points[-1], loss_tol):
@@ -116,12 +123,17 @@ def glrl(
         elif runs and runs[-1].reason != trajectory.STUCK:
             reason = runs[-1].reason  # the phase did not end at a critical point
         else:
-            A, B = _with_column(problem, A, B, eps)
+            u, v, outside = _escape(problem, A, B)
+            size = np.sqrt(eps / 2)
+            A, B = np.column_stack([A, size * u]), np.vstack([B, size * v])
+            zeros.append(outside)
             runs.append(
                 gradient_flow(problem, (A, B), loss_tol=loss_tol, rtol=rtol, max_steps=max_steps)
             )
-            A, B = runs[-1].factors
-            points.append(runs[-1].W)
+            A, B = (factor.copy() for factor in runs[-1].factors)
+            for k, (rows, cols) in enumerate(zeros):
+                A[rows, k], B[k, cols] = 0.0, 0.0
+            points.append(A @ B)
     return GreedyPath(
         critical_points=tuple(points),
         W=points[-1],
@@ -132,10 +144,19 @@ def glrl(
     )
 
 
-def _with_column(problem, A, B, eps):
-    """The factors with the column appended along which the flow leaves."""
+def _escape(problem, A, B):
+    """The pair (u, v) along which the flow leaves, and the rows and columns that it leaves out.
+
+    ∇f is made of the blocks of the components, so its top singular pair lives in one of them, and
+    in exact arithmetic the new hidden column is zero elsewhere for ever. The singular vectors that
+    a computer finds are not.
+    """
     zero = np.zeros((len(A), 1)), np.zeros((1, B.shape[1]))
-    here = (A, B) if A.shape[1] else zero
-    u, v = escape_direction(problem, here).direction
-    size = np.sqrt(eps / 2)
-    return np.column_stack([A, size * u]), np.vstack([B, size * v])
+    u, v = escape_direction(problem, (A, B) if A.shape[1] else zero).direction
+    if not isinstance(problem, MatrixCompletion):
+        return u, v, (np.array([], dtype=int), np.array([], dtype=int))
+    rows, cols = max(components(problem.mask), key=lambda part: np.linalg.norm(u[part[0]]))
+    outside = np.setdiff1d(np.arange(len(u)), rows), np.setdiff1d(np.arange(len(v)), cols)
+    u, v = u.copy(), v.copy()
+    u[outside[0]], v[outside[1]] = 0.0, 0.0
+    return u / np.linalg.norm(u), v / np.linalg.norm(v), outside

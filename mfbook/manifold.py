@@ -16,8 +16,9 @@ from numpy.typing import ArrayLike
 from mfbook.graph import components
 from mfbook.problems import real_array
 
-# A basis counts as dependent where its smallest singular value is below this times the largest:
-# rounding in vectors that were computed reaches a few eps, and nobody means an angle of 1e-10.
+# A basis of unit vectors counts as dependent where its smallest singular value is below this times
+# the largest: rounding in vectors that were computed reaches a few eps, and nobody means an angle
+# of 1e-10.
 DEPENDENT = 1e-10
 
 
@@ -41,7 +42,7 @@ class InvariantManifold:
     ValueError
         a basis that is linearly dependent, a component index out of range.
     TypeError
-        a mask without a component, or a component without a mask.
+        a mask without a component, a component without a mask, or one that is no integer.
 
     Examples
     --------
@@ -59,7 +60,10 @@ class InvariantManifold:
     ) -> None:
         basis = real_array("basis", basis, ndim=2)
         k, h = basis.shape
-        sizes = np.linalg.svd(basis, compute_uv=False)
+        largest = np.abs(basis).max(axis=1, initial=0.0, keepdims=True)
+        unit = basis / np.where(largest > 0, largest, 1.0)
+        unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1.0)
+        _, sizes, axes = np.linalg.svd(unit, full_matrices=False)
         if k > h or (k and sizes[-1] <= DEPENDENT * sizes[0]):
             raise ValueError(
                 f"the {k} vectors of the basis must be linearly independent, but they span "
@@ -69,8 +73,13 @@ class InvariantManifold:
         if (mask is None) != (component is None):
             raise TypeError("a sub-manifold needs both a mask and the index of a component")
         self.basis = basis
-        self.rows = self.cols = None
+        self.rows = self.cols = self._mask_shape = None
         if mask is not None:
+            if isinstance(component, bool | np.bool_) or not hasattr(component, "__index__"):
+                raise TypeError(
+                    f"component must be an integer, an index into components(mask), but is "
+                    f"{component!r}"
+                )
             parts = components(mask)
             if not 0 <= component < len(parts):
                 raise ValueError(
@@ -78,8 +87,9 @@ class InvariantManifold:
                     f"{len(parts)} connected components, but is {component}"
                 )
             self.rows, self.cols = parts[component]
+            self._mask_shape = np.shape(mask)
         # The orthogonal projector of the hidden space onto the span.
-        self._projector = np.linalg.pinv(basis) @ basis
+        self._projector = axes.T @ axes
 
     @property
     def k(self) -> int:
@@ -87,13 +97,7 @@ class InvariantManifold:
 
     def project(self, factors: Sequence[ArrayLike]) -> tuple[np.ndarray, np.ndarray]:
         """The nearest point of the manifold, in the Frobenius norm of (A, B)."""
-        A, B = (real_array(f"factor {k}", f, ndim=2) for k, f in enumerate(factors))
-        h = self.basis.shape[1]
-        if A.shape[1] != h or B.shape[0] != h:
-            raise ValueError(
-                f"the factors must have the hidden width {h} of the basis, but have the shapes "
-                f"{A.shape} and {B.shape}"
-            )
+        A, B = self._two(factors)
         A, B = A @ self._projector, self._projector @ B
         if self.rows is not None:
             A[np.setdiff1d(np.arange(len(A)), self.rows)] = 0.0
@@ -102,8 +106,27 @@ class InvariantManifold:
 
     def distance(self, factors: Sequence[ArrayLike]) -> float:
         """Frobenius distance of (A, B) from the manifold; 0 on it."""
-        A, B = self.project(factors)
-        return float(np.hypot(np.linalg.norm(factors[0] - A), np.linalg.norm(factors[1] - B)))
+        pairs = zip(self._two(factors), self.project(factors), strict=True)
+        return float(np.hypot(*(np.linalg.norm(point - near) for point, near in pairs)))
+
+    def _two(self, factors) -> tuple[np.ndarray, np.ndarray]:
+        if len(factors) != 2:
+            raise ValueError(
+                f"the manifolds are those of two factors, W = A B, but got {len(factors)}"
+            )
+        A, B = (real_array(f"factor {k}", f, ndim=2) for k, f in enumerate(factors))
+        h = self.basis.shape[1]
+        if A.shape[1] != h or B.shape[0] != h:
+            raise ValueError(
+                f"the factors must have the hidden width {h} of the basis, but have the shapes "
+                f"{A.shape} and {B.shape}"
+            )
+        if self._mask_shape not in (None, (len(A), B.shape[1])):
+            raise ValueError(
+                f"the product of the factors must have the shape of the mask, but A B is "
+                f"{len(A)} × {B.shape[1]} for a mask of shape {self._mask_shape}"
+            )
+        return A, B
 
     def __repr__(self) -> str:
         where = "" if self.rows is None else f", rows {self.rows}, columns {self.cols}"
