@@ -65,6 +65,8 @@ def sweep(
     ValueError
         a key that occurs twice; a store of another sweep; a store with a damaged line
         before the last.
+    RuntimeError
+        another sweep is writing the store.
 
     Any error of `function` is raised with the key in a note; what was finished stays in the store.
 
@@ -91,25 +93,28 @@ def sweep(
     pairs = _pairs(instances)
     header = _header(function, dict(provenance or {}))
     store = Path(store)
-    known = _open_store(store, header)
-    todo = [(key, argument) for key, argument in pairs if key not in known]
-    if todo:
-        import joblib  # takes as long to import as the rest of the package
+    store.parent.mkdir(parents=True, exist_ok=True)
+    with store.open("ab") as file:
+        _lock(file)
+        known = _open_store(store, header)
+        todo = [(key, argument) for key, argument in pairs if key not in known]
+        if todo:
+            import joblib  # takes as long to import as the rest of the package
 
-        finished = joblib.Parallel(
-            n_jobs=n_jobs,
-            return_as="generator_unordered",
-            # A batch would hold finished results back until its last one is there.
-            batch_size=1,
-        )(joblib.delayed(_evaluate)(function, key, argument) for key, argument in todo)
-        with store.open("a", encoding="utf-8") as file, _bar(progress, pairs, todo) as bar:
-            for key, result in finished:
-                line = _line(key, result)
-                file.write(line)
-                file.flush()
-                os.fsync(file.fileno())
-                known[key] = json.loads(line)["result"]
-                bar.update()
+            finished = joblib.Parallel(
+                n_jobs=n_jobs,
+                return_as="generator_unordered",
+                # A batch would hold finished results back until its last one is there.
+                batch_size=1,
+            )(joblib.delayed(_evaluate)(function, key, argument) for key, argument in todo)
+            with _bar(progress, pairs, todo) as bar:
+                for key, result in finished:
+                    line = _line(key, result)
+                    file.write(line.encode())
+                    file.flush()
+                    os.fsync(file.fileno())
+                    known[key] = json.loads(line)["result"]
+                    bar.update()
     return {key: known[key] for key, _ in pairs}
 
 
@@ -158,10 +163,9 @@ def _line(key: str, result) -> str:
 def _open_store(store: Path, header: dict) -> dict[str, Any]:
     """What the store holds; afterwards it is there and ends with a whole line."""
     first = json.dumps(header) + "\n"
-    content = store.read_bytes() if store.exists() else b""
+    content = store.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]
     if not whole and first.encode().startswith(content):
-        store.parent.mkdir(parents=True, exist_ok=True)
         store.write_text(first, encoding="utf-8")
         return {}
     cure = "give another store, or remove this one to compute everything anew"
@@ -193,6 +197,20 @@ def _open_store(store: Path, header: dict) -> dict[str, Any]:
         with store.open("r+b") as file:
             file.truncate(len(whole))
     return known
+
+
+def _lock(file) -> None:
+    """Keep two processes from writing the same store; the lock ends with the process."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows, where two writers are the user's care
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise RuntimeError(
+            f"{file.name} is being written by another sweep; wait for it, or give another store"
+        ) from None
 
 
 def _bar(progress: bool | None, pairs, todo):

@@ -138,7 +138,11 @@ class Search:
             J[:, *self.places[0]] = B[:, self.cols]
             J[:, *self.places[1]] = A[:, self.rows]
             Jt = J.transpose(0, 2, 1)
-            step = np.linalg.solve(Jt @ J + damping[:, None, None] * eye, Jt @ r[:, :, None])
+            normal = Jt @ J
+            # Where the factors run to infinity the damping alone would drown in the rounding.
+            floor = 1e-14 * np.trace(normal, axis1=1, axis2=2)
+            normal += (damping + floor)[:, None, None] * eye
+            step = np.linalg.solve(normal, Jt @ r[:, :, None])
             A_new = A - step[:, : self.m * self.k, 0].reshape(A.shape)
             B_new = B - step[:, self.m * self.k :, 0].reshape(B.shape)
             r_new = self.residual(A_new, B_new)

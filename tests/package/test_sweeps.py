@@ -149,6 +149,18 @@ def test_the_store_of_another_sweep_is_refused(tmp_path):
     assert store.read_bytes() == content
 
 
+def test_two_sweeps_do_not_write_one_store(tmp_path):
+    store = tmp_path / "store.jsonl"
+
+    def another(_):
+        with pytest.raises(RuntimeError, match="written by another sweep; wait for it"):
+            mf.sweep(another, {"b": 2}, store=store)
+        return True
+
+    assert mf.sweep(another, {"a": 1}, store=store) == {"a": True}
+    assert stored(store) == ["a"]
+
+
 @pytest.mark.parametrize("content", ["my notes", "my notes\n", '{"rows": []}\n', "[1]\n"])
 def test_a_file_that_is_no_store_is_left_alone(tmp_path, content):
     store = tmp_path / "notes.txt"
