@@ -311,3 +311,11 @@ def test_a_global_minimum_has_no_way_out():
 def test_bad_factors_are_refused(function, factors, kind, message):
     with pytest.raises(kind, match=message):
         function(examples.M4, factors)
+
+
+def test_what_is_left_of_a_gradient_never_hides_a_saddle_of_wide_factors():
+    """There the theorem leaves no pit to mistake it for."""
+    problem = MatrixCompletion(np.diag([1.0, 1e-4]), np.ones((2, 2), bool), loss="half")
+    point = np.diag([1 + 3e-4, 0]), np.diag([1.0, 0])
+    assert 1e-4 < relative_gradient(problem, point) < 1e-3
+    assert critical_point_kind(problem, point) == "strict saddle"
