@@ -148,7 +148,7 @@ class Search:
             r_new = self.residual(A_new, B_new)
             loss_new = np.square(r_new).mean(axis=1)
             better = loss_new < loss
-            fall = np.where(better, 1 - loss_new / loss, 0.0)
+            fall = np.where(better, 1 - loss_new / np.maximum(loss, 1e-300), 0.0)
             done = (fall < 1e-13) | (loss_new < 1e-26 * self.size**2)
             rest = rest + 1 if done.all() else 0
             A = np.where(better[:, None, None], A_new, A)
