@@ -142,6 +142,13 @@ def escape_direction(problem, factors, *, tol: float = CRITICAL) -> Escape:
         a point that is not critical (the message says by how much), or a global minimum, which
         the flow does not leave.
 
+    Notes
+    -----
+    In disconnected data the components share no row or column, and which of them the flow leaves
+    first also depends on how far each has already grown. The answer here is that for a
+    perturbation of one size in all directions; `Phase.direction` of a trajectory says which
+    component left.
+
     Examples
     --------
     >>> problem = MatrixCompletion.from_text("2 ?; ? 1", loss="half")

@@ -99,6 +99,11 @@ def gradient_flow(
     600 rows and columns. The invariance of the flow's rank (Bai, Zhao & Zhang 2024,
     Proposition 1) is the statement that a column that is zero stays so.
 
+    Where `MatrixSensing` measurements decouple in directions other than rows and columns
+    (commuting measurements, for instance) the parts are not told apart: below a scale of about
+    1e-16 their columns differ by more than rounding, and the end point can be that of another
+    start. Entries of a matrix have no such limit.
+
     Examples
     --------
     >>> from mfbook.problems import MatrixCompletion, small_init
