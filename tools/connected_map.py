@@ -14,13 +14,13 @@ import argparse
 import json
 import platform
 import time
-from datetime import date
 from pathlib import Path
 
 import numpy as np
 import scipy
 
 import mfbook as mf
+from tools.provenance import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "book" / "bias" / "connected_map.json"
@@ -271,16 +271,11 @@ def main() -> None:
     settled = mf.sweep(settle, short, store=SETTLED, provenance=settings, n_jobs=options.jobs)
     for key, found in settled.items():
         rows[key]["settled"] = found
-    provenance = {
-        "command": "python -m tools.connected_map",
-        "date": date.today().isoformat(),
-        "count": options.count,
-        **settings,
-    }
+    origin = provenance("python -m tools.connected_map", count=options.count, **settings)
     lines = ",\n".join(json.dumps(r, separators=(",", ":")) for r in rows.values())
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(
-        f'{{"provenance": {json.dumps(provenance)},\n"legend": {json.dumps(LEGEND)},\n'
+        f'{{"provenance": {json.dumps(origin)},\n"legend": {json.dumps(LEGEND)},\n'
         f'"rows": [\n{lines}\n]}}\n'
     )
 

@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
-from datetime import date
 from pathlib import Path
 
 import numpy as np
-import scipy
 from joblib import Parallel, delayed
 
 import mfbook as mf
+from tools.provenance import provenance
 
 STORE = Path(__file__).resolve().parents[1] / "book" / "data" / "far_scales.json"
 EXPONENTS = (1000, 10_000)
@@ -52,19 +50,15 @@ def main() -> None:
     )
     linked = [k for k, p in enumerate(problems) if mf.connectivity(p.mask) == "connected"]
     rows = Parallel(n_jobs=jobs, verbose=5)(delayed(row)(k, problems[k]) for k in linked)
-    provenance = {
-        "command": "python -m tools.far_scales",
-        "date": date.today().isoformat(),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "scipy": scipy.__version__,
-        "population_seed": POPULATION_SEED,
-        "start_seed": START_SEED,
-        "per_size": PER_SIZE,
-        "exponents": EXPONENTS,
-    }
+    origin = provenance(
+        "python -m tools.far_scales",
+        population_seed=POPULATION_SEED,
+        start_seed=START_SEED,
+        per_size=PER_SIZE,
+        exponents=EXPONENTS,
+    )
     lines = ",\n".join(json.dumps(r) for r in rows)
-    STORE.write_text(f'{{"provenance": {json.dumps(provenance)},\n"rows": [\n{lines}\n]}}\n')
+    STORE.write_text(f'{{"provenance": {json.dumps(origin)},\n"rows": [\n{lines}\n]}}\n')
 
 
 if __name__ == "__main__":
