@@ -1,4 +1,4 @@
-"""The papers' matrices by name, each with its source.
+"""The papers' matrices by name, and one of our own, each with its source.
 
 >>> M2
 MatrixCompletion('1 2 ★; 3 4 ★; ★ ★ 5')
@@ -32,6 +32,10 @@ talk_3x3 = _read("1 2 3; ? 4 ?; ? ? 9", "talk 3×3")
 #: Bai's talk, slide "Examples": measurements that do not commute.
 talk_observed_zero = _read("0 1; 2 ?", "observed zero")
 talk_not_commuting = _read("1 2; ? 3", "not commuting")
+
+#: New here, chapter "Minimum rank": rank 2 if and only if the missing entry is −3, and the flow
+#: from 10^-100 or less learns a large positive number, the larger the smaller its start.
+runaway_3x3 = _read("2 1 1; -1 -1 -1; 2 -3 ?", "runaway 3×3")
 
 
 def nuclear_norm_counterexample(R: float) -> MatrixCompletion:
