@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -53,21 +52,9 @@ def test_a_smaller_integer_entry_makes_it_succeed():
 
 
 def test_the_printed_local_minimum_fails_in_a_fresh_process():
-    chapter = Path(mf.__file__).resolve().parents[1] / "book" / "bias" / "rank.ipynb"
-    if not chapter.exists():
-        pytest.skip("the package is installed without the book")
-    import nbformat
-
-    [output] = [
-        output.text
-        for cell in nbformat.read(chapter, 4).cells
-        if cell.cell_type == "code" and "repr(float(x))" in cell.source
-        for output in cell.outputs
-        if output.output_type == "stream"
-    ]
-    text = output.split("learned")[0]
+    text = "? ? 19 162 -76; -135 -96 -3 54 -42; 95 ? 15 10 ?; 53 35 -13 ? 27; -52 -47 ? ? 23"
     (rank, _, _), (_, fits_far, third_far) = learned(text)
-    assert rank == 2 and fits_far and third_far > 1e-2
+    assert rank == 2 and fits_far and third_far > 10
 
 
 @pytest.mark.parametrize("seed", range(12))
