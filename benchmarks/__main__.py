@@ -1,29 +1,21 @@
-"""Print the tables: `python -m benchmarks [scales] [solvers] [hundred] [growth] [movielens]`.
+"""Print the tables: `python -m benchmarks [TABLE ...]`.
 
-Without arguments all tables are printed, about ten minutes on one core. Set OMP_NUM_THREADS to
+The tables are scales, solvers, hundred, growth, movielens and nuclear. Without arguments all are
+printed, about ten minutes on one core. Set OMP_NUM_THREADS to
 choose the cores.
 """
 
 import resource
 import sys
-import time
 
 import numpy as np
 from scipy.integrate import solve_ivp
 
+from benchmarks.nuclear import nuclear
+from benchmarks.table import row, timed
 from mfbook import examples
 from mfbook.flow import gradient_flow
 from mfbook.problems import MatrixCompletion, small_init
-
-
-def timed(function):
-    start = time.perf_counter()
-    result = function()
-    return result, time.perf_counter() - start
-
-
-def row(*cells):
-    print("  ".join(f"{cell:>14}" for cell in cells), flush=True)
 
 
 def scales():
@@ -240,7 +232,7 @@ def movielens():
             run.reason)  # fmt: skip
 
 
-TABLES = (scales, solvers, hundred, growth, movielens)
+TABLES = (scales, solvers, hundred, growth, movielens, nuclear)
 
 if __name__ == "__main__":
     wanted = sys.argv[1:]
