@@ -1,8 +1,7 @@
 """Print the tables: `python -m benchmarks [TABLE ...]`.
 
 The tables are scales, solvers, hundred, growth, movielens and nuclear. Without arguments all are
-printed, about ten minutes on one core. Set OMP_NUM_THREADS to
-choose the cores.
+printed, about ten minutes on one core. Set OMP_NUM_THREADS to choose the cores.
 """
 
 import resource

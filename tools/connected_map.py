@@ -12,15 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import time
 from pathlib import Path
 
 import numpy as np
-import scipy
 
 import mfbook as mf
-from tools.provenance import provenance
+from tools.provenance import provenance, versions
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "book" / "bias" / "connected_map.json"
@@ -256,9 +254,7 @@ def main() -> None:
         "max_steps": MAX_STEPS,
         "phases_at": PHASES_AT,
         "search": {"starts": STARTS, "steps": [FIRST, SECOND, LAST, LAST // 2]},
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "scipy": scipy.__version__,
+        **versions(),
     }
     rows = mf.sweep(row, tasks, store=STORE, provenance=settings, n_jobs=options.jobs)
     if options.first:

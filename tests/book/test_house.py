@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,13 @@ def test_every_notebook_has_a_source():
     sources = {chapter.source for chapter in chapters()}
     twins = [page for page in pages() if page.suffix == ".ipynb"]
     assert {twin.with_suffix(".md") for twin in twins} == sources
+
+
+def test_an_installed_package_holds_all_of_its_folders():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    folders = {init.parent.relative_to(ROOT) for init in (ROOT / "mfbook").rglob("__init__.py")}
+    listed = set(project["tool"]["setuptools"]["packages"])
+    assert listed == {".".join(folder.parts) for folder in folders}
 
 
 def test_requirements_are_pinned_within_the_resolved_set():
