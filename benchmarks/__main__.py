@@ -12,9 +12,9 @@ from scipy.integrate import solve_ivp
 
 from benchmarks.nuclear import nuclear
 from benchmarks.table import row, timed
-from mfbook import examples
 from mfbook.flow import gradient_flow
-from mfbook.problems import MatrixCompletion, small_init
+from mfbook.models import small_init
+from mfbook.problems import MatrixCompletion, examples
 
 
 def scales():

@@ -4,10 +4,10 @@ import cvxpy as cp
 import numpy as np
 
 from benchmarks.table import row, timed
-from mfbook.measures import nuclear_norm
-from mfbook.nuclear import min_nuclear_norm
-from mfbook.populations import random_low_rank, random_mask
 from mfbook.problems import MatrixCompletion
+from mfbook.problems.populations import random_low_rank, random_mask
+from mfbook.rivals.nuclear import min_nuclear_norm
+from mfbook.theory.measures import nuclear_norm
 
 # Beyond it an interior-point method needs more memory than 16 GB, or minutes.
 LARGEST_INTERIOR_POINT = 30

@@ -2,40 +2,40 @@
 
 from importlib import import_module
 
-from mfbook import examples, populations
-from mfbook.claims import claim, ledger
-from mfbook.descent import gradient_descent
+from mfbook.book.claims import claim, ledger
+from mfbook.book.sweeps import sweep
 from mfbook.flow import gradient_flow
-from mfbook.glrl import GreedyPath, glrl
-from mfbook.graph import (
+from mfbook.flow.descent import gradient_descent
+from mfbook.flow.taylor import taylor_flow
+from mfbook.flow.trajectory import Phase, Trajectory
+from mfbook.models import small_init
+from mfbook.problems import MatrixCompletion, MatrixSensing, examples, populations
+from mfbook.problems.graph import (
     components,
     connectivity,
     entry_graph,
     observation_graph,
     sampling_patterns,
 )
-from mfbook.landscape import (
+from mfbook.rivals.glrl import GreedyPath, glrl
+from mfbook.rivals.minrank import MinRank, min_rank
+from mfbook.rivals.nuclear import Certified, dual_bound, min_nuclear_norm
+from mfbook.theory.landscape import (
     Escape,
     critical_point_kind,
     escape_direction,
     hessian,
     relative_gradient,
 )
-from mfbook.limits import disconnected_limit
-from mfbook.manifold import InvariantManifold
-from mfbook.measures import (
+from mfbook.theory.limits import disconnected_limit
+from mfbook.theory.manifold import InvariantManifold
+from mfbook.theory.measures import (
     effective_rank,
     low_rankness,
     nuclear_norm,
     numerical_rank,
     reconstruction_error,
 )
-from mfbook.minrank import MinRank, min_rank
-from mfbook.nuclear import Certified, dual_bound, min_nuclear_norm
-from mfbook.problems import MatrixCompletion, MatrixSensing, small_init
-from mfbook.sweeps import sweep
-from mfbook.taylor import taylor_flow
-from mfbook.trajectory import Phase, Trajectory
 
 __all__ = [
     "Certified",
@@ -82,5 +82,5 @@ __all__ = [
 def __getattr__(name: str):
     """Load `mf.plots` at its first use: matplotlib takes longer to import than all the rest."""
     if name == "plots":
-        return import_module("mfbook.plots")
+        return import_module("mfbook.book.plots")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mfbook import trajectory
-from mfbook.flow.drive import Path, follow, start
-from mfbook.flow.field import Part, connected_parts, times
-from mfbook.flow.gauge import EPS, time_to_reach
-from mfbook.problems import factors_of
-from mfbook.trajectory import Phase, Trajectory, resting_times
+from mfbook.flow import trajectory
+from mfbook.flow.shallow.drive import Path, follow, start
+from mfbook.flow.shallow.field import Part, connected_parts, times
+from mfbook.flow.shallow.gauge import EPS, time_to_reach
+from mfbook.flow.trajectory import Phase, Trajectory, resting_times
+from mfbook.models import factors_of
 
 SILENT_SECONDS = 3.0
 
@@ -106,7 +106,7 @@ def gradient_flow(
 
     Examples
     --------
-    >>> from mfbook.problems import MatrixCompletion, small_init
+    >>> from mfbook import MatrixCompletion, small_init
     >>> problem = MatrixCompletion.from_text("1 2; 100 ?")
     >>> run = gradient_flow(problem, small_init((2, 2), rng=0), log10_scale=-100)
     >>> run.converged, round(float(run.W[1, 1]), 1), [phase.rank for phase in run.phases]

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import mfbook as mf
-from mfbook.claims import LEDGER, Claim, ClaimFailed
+from mfbook.book.claims import LEDGER, Claim, ClaimFailed
 from tools.chapters import chapters
 
 CALL = re.compile(r"mf\.claim\(\s*[\"']([\w.-]+)[\"']\s*\)")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import mfbook as mf
-from mfbook.claims import Claim, ClaimFailed, Ledger
+from mfbook.book.claims import Claim, ClaimFailed, Ledger
 
 ROW = Claim(
     "some-id", "bai2024", "Theorem 9", "One is <less> than two.", "data/graph", "fine-print", "so"

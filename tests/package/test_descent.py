@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import mfbook as mf
-from mfbook.trajectory import DIVERGED, LOSS_REACHED, STEP_LIMIT, resting_times
+from mfbook.flow.trajectory import DIVERGED, LOSS_REACHED, STEP_LIMIT, resting_times
 
 M3 = mf.examples.M3
 

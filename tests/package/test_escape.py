@@ -7,9 +7,10 @@ from scipy.optimize import brentq
 
 from mfbook import escape_direction, examples, hessian
 from mfbook.flow import gradient_flow
-from mfbook.graph import connectivity
-from mfbook.populations import random_low_rank, random_mask
-from mfbook.problems import MatrixCompletion, MatrixSensing, small_init
+from mfbook.models import small_init
+from mfbook.problems import MatrixCompletion, MatrixSensing
+from mfbook.problems.graph import connectivity
+from mfbook.problems.populations import random_low_rank, random_mask
 
 # The promise, for a saddle at which the flow comes to rest.
 ESCAPE = 1e-4

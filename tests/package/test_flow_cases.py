@@ -8,9 +8,9 @@ import threading
 import numpy as np
 import pytest
 
-from mfbook import examples, trajectory
-from mfbook.flow import gradient_flow, run
-from mfbook.problems import MatrixCompletion, MatrixSensing, small_init
+from mfbook.flow import gradient_flow, run, trajectory
+from mfbook.models import small_init
+from mfbook.problems import MatrixCompletion, MatrixSensing, examples
 
 
 def full(M, loss="half"):

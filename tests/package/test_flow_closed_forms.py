@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from mfbook import examples
 from mfbook.flow import gradient_flow
-from mfbook.problems import MatrixCompletion, MatrixSensing, small_init
+from mfbook.models import small_init
+from mfbook.problems import MatrixCompletion, MatrixSensing, examples
 
 NAN = np.nan
 

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from mfbook.flow import chebyshev, drive, field, gradient_flow
-from mfbook.problems import MatrixCompletion, MatrixSensing, small_init
+from mfbook.flow import gradient_flow
+from mfbook.flow.shallow import chebyshev, drive, field
+from mfbook.models import small_init
+from mfbook.problems import MatrixCompletion, MatrixSensing
 
 RTOL = 1e-4
 

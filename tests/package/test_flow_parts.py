@@ -4,11 +4,11 @@ import mpmath
 import numpy as np
 import pytest
 
-from mfbook.flow import gauge, krylov
-from mfbook.flow.dense import Columns, DenseStepper
-from mfbook.flow.field import CompletionField, SensingField, connected_parts
-from mfbook.flow.gauge import graded, linear_flow, orthogonalise, time_to_reach
-from mfbook.flow.phi import phi_functions
+from mfbook.flow.shallow import gauge, krylov
+from mfbook.flow.shallow.dense import Columns, DenseStepper
+from mfbook.flow.shallow.field import CompletionField, SensingField, connected_parts
+from mfbook.flow.shallow.gauge import graded, linear_flow, orthogonalise, time_to_reach
+from mfbook.flow.shallow.phi import phi_functions
 from mfbook.problems import MatrixCompletion
 
 

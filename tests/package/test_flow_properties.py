@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mfbook.flow import gradient_flow
-from mfbook.problems import MatrixCompletion, MatrixSensing, small_init
+from mfbook.models import small_init
+from mfbook.problems import MatrixCompletion, MatrixSensing
 
 RTOL = 1e-6
 # The promise on W, relative to the data; two runs may differ by it in opposite directions.

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from mfbook.flow import gradient_flow
-from mfbook.problems import MatrixCompletion, small_init
-from mfbook.taylor import _Series, taylor_flow
+from mfbook.flow.taylor import _Series, taylor_flow
+from mfbook.models import small_init
+from mfbook.problems import MatrixCompletion
 
 
 def reference_error(problem, factors, log10_scale, run, times):

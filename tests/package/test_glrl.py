@@ -5,13 +5,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from mfbook import examples
 from mfbook.flow import gradient_flow
-from mfbook.glrl import glrl
-from mfbook.graph import connectivity
-from mfbook.landscape import critical_point_kind, escape_direction
-from mfbook.problems import MatrixCompletion, MatrixSensing, small_init
-from mfbook.trajectory import STEP_LIMIT
+from mfbook.flow.trajectory import STEP_LIMIT
+from mfbook.models import small_init
+from mfbook.problems import MatrixCompletion, MatrixSensing, examples
+from mfbook.problems.graph import connectivity
+from mfbook.rivals.glrl import glrl
+from mfbook.theory.landscape import critical_point_kind, escape_direction
 
 
 def connected_problem(seed):

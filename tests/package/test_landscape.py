@@ -21,8 +21,8 @@ from mfbook import (
     relative_gradient,
     small_init,
 )
-from mfbook.landscape import fits
 from mfbook.problems import MatrixCompletion, MatrixSensing
+from mfbook.theory.landscape import fits
 
 seeds = st.integers(0, 2**32 - 1)
 shapes = st.tuples(st.integers(1, 4), st.integers(1, 4))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import mfbook as mf
-from mfbook.populations import random_block_problem
+from mfbook.problems.populations import random_block_problem
 
 
 def flow_limit(problem, factors, **options):

@@ -5,12 +5,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from mfbook import examples
-from mfbook.descent import gradient_descent
 from mfbook.flow import gradient_flow
-from mfbook.graph import components
-from mfbook.manifold import InvariantManifold
-from mfbook.problems import MatrixCompletion, small_init
+from mfbook.flow.descent import gradient_descent
+from mfbook.models import small_init
+from mfbook.problems import MatrixCompletion, examples
+from mfbook.problems.graph import components
+from mfbook.theory.manifold import InvariantManifold
 
 TWO_PARTS = examples.disconnected_3x3.mask
 

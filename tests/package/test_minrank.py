@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mfbook.graph import observation_graph, sampling_patterns
-from mfbook.minrank import BLOWN_UP, NOT_PROVEN, _Component, min_rank
 from mfbook.problems import MatrixCompletion, MatrixSensing
+from mfbook.problems.graph import observation_graph, sampling_patterns
+from mfbook.rivals.minrank import BLOWN_UP, NOT_PROVEN, _Component, min_rank
 
 
 def check(problem, found):

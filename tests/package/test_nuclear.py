@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mfbook.nuclear import dual_bound, min_nuclear_norm
 from mfbook.problems import MatrixCompletion, MatrixSensing
+from mfbook.rivals.nuclear import dual_bound, min_nuclear_norm
 
 
 def nuclear(W):

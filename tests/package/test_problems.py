@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import mfbook as mf
-from mfbook.problems import factors_of
+from mfbook.models import factors_of
 
 entries = st.floats(-100, 100, allow_nan=False)
 

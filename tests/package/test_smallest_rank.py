@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import mfbook as mf
-from mfbook.populations import random_mask
+from mfbook.problems.populations import random_mask
 
 # What a reader does with entries copied from the page, in a process that knows nothing else.
 FRESH = """

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mfbook.graph import connectivity
 from mfbook.problems import MatrixCompletion
+from mfbook.problems.graph import connectivity
 
 
 def random_mask(rng: np.random.Generator, shape: tuple[int, int], size: int) -> np.ndarray:

@@ -8,10 +8,10 @@ from dataclasses import field as dataclass_field
 import numpy as np
 from scipy.sparse.linalg import svds
 
-from mfbook import trajectory
-from mfbook.flow.chebyshev import ChebyshevStepper, Memory
-from mfbook.flow.dense import Columns, DenseStepper, regraded
-from mfbook.flow.gauge import EPS, LOOSE, graded, time_to_reach
+from mfbook.flow import trajectory
+from mfbook.flow.shallow.chebyshev import ChebyshevStepper, Memory
+from mfbook.flow.shallow.dense import Columns, DenseStepper, regraded
+from mfbook.flow.shallow.gauge import EPS, LOOSE, graded, time_to_reach
 
 # W feels a column when its square exceeds this times rtol, as a fraction of the data's scale.
 # Leaving out a smaller one changes W, and through it the growth of the others, by less than 1e-8

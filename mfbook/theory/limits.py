@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mfbook.graph import components
-from mfbook.problems import MatrixCompletion, factors_of
+from mfbook.models import factors_of
+from mfbook.problems import MatrixCompletion
+from mfbook.problems.graph import components
 
 EPS = np.finfo(float).eps
 # Singular values count as zero or as equal where they differ by less than this times the largest:

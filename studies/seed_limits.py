@@ -1,6 +1,6 @@
 """Hold the closed form of the limit against the flow on hundreds of problems, once, and store it.
 
-    python -m tools.seed_limits [--jobs 2]
+    python -m studies.seed_limits [--jobs 2]
 
 Some minutes on two cores. `book/bias/seed_limits.json` holds the distances with their
 provenance; the chapter that reads it computes a part of them again.
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import mfbook as mf
-from tools.provenance import provenance
+from studies.provenance import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "book" / "bias" / "seed_limits.json"
@@ -53,7 +53,7 @@ def main() -> None:
         n_jobs=jobs,
     )
     stored = {
-        "provenance": provenance("python -m tools.seed_limits", **settings),
+        "provenance": provenance("python -m studies.seed_limits", **settings),
         "distance": list(found.values()),
     }
     RESULT.write_text(json.dumps(stored) + "\n", encoding="utf-8")

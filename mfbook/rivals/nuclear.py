@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mfbook.problems import MatrixCompletion, MatrixSensing, real_array
+from mfbook.problems import MatrixCompletion, MatrixSensing
+from mfbook.problems.checks import real_array
 
 EPS = np.finfo(float).eps
 # The interior point takes 0.2 s at 20×20, as long as Douglas–Rachford takes for a gap a hundred

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mfbook.graph import components
-from mfbook.problems import real_array
+from mfbook.problems.checks import real_array
+from mfbook.problems.graph import components
 
 # A basis of unit vectors counts as dependent where its smallest singular value is below this times
 # the largest: rounding in vectors that were computed reaches a few eps, and nobody means an angle

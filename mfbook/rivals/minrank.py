@@ -20,8 +20,8 @@ from math import factorial
 import networkx as nx
 import numpy as np
 
-from mfbook.graph import components, observation_graph
 from mfbook.problems import MatrixCompletion
+from mfbook.problems.graph import components, observation_graph
 
 NOISE = 64 * np.finfo(float).eps
 FITS = 1e-12

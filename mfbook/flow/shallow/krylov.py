@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import eigh_tridiagonal
 
-from mfbook.flow.phi import phi_functions
+from mfbook.flow.shallow.phi import phi_functions
 
 # Up to this many numbers in a vector the basis is kept orthogonal to all its members.
 REORTHOGONALISE = 20_000

@@ -1,6 +1,6 @@
 """Follow the problems of Figure 1 from 10^-1000 and 10^-10000, once, and store what they learn.
 
-    python -m tools.far_scales [--jobs 2]
+    python -m studies.far_scales [--jobs 2]
 
 About ten minutes on two cores, too long for a chapter. `book/data/far_scales.json` holds
 the result with its provenance; the chapter that reads it computes a part of it again.
@@ -16,7 +16,7 @@ import numpy as np
 from joblib import Parallel, delayed
 
 import mfbook as mf
-from tools.provenance import provenance
+from studies.provenance import provenance
 
 STORE = Path(__file__).resolve().parents[1] / "book" / "data" / "far_scales.json"
 EXPONENTS = (1000, 10_000)
@@ -51,7 +51,7 @@ def main() -> None:
     linked = [k for k, p in enumerate(problems) if mf.connectivity(p.mask) == "connected"]
     rows = Parallel(n_jobs=jobs, verbose=5)(delayed(row)(k, problems[k]) for k in linked)
     origin = provenance(
-        "python -m tools.far_scales",
+        "python -m studies.far_scales",
         population_seed=POPULATION_SEED,
         start_seed=START_SEED,
         per_size=PER_SIZE,

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mfbook import trajectory
-from mfbook.flow import gradient_flow
-from mfbook.graph import components
-from mfbook.landscape import LOSS_TOL, escape_direction, fits
-from mfbook.measures import numerical_rank
+from mfbook.flow import gradient_flow, trajectory
+from mfbook.flow.trajectory import Trajectory
 from mfbook.problems import MatrixCompletion
-from mfbook.trajectory import Trajectory
+from mfbook.problems.graph import components
+from mfbook.theory.landscape import LOSS_TOL, escape_direction, fits
+from mfbook.theory.measures import numerical_rank
 
 
 @dataclass(frozen=True, eq=False, repr=False)

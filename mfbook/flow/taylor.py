@@ -19,7 +19,8 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mfbook.problems import MatrixCompletion, factors_of
+from mfbook.models import factors_of
+from mfbook.problems import MatrixCompletion
 
 ORDER = 40
 GOAL_BITS = 100

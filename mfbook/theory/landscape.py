@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mfbook.problems import MatrixCompletion, factors_of
+from mfbook.models import factors_of
+from mfbook.problems import MatrixCompletion
 
 #: Where `relative_gradient` is at most this, a point counts as critical.
 CRITICAL = 1e-3

@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from mfbook.graph import components, observation_graph
 from mfbook.problems import MatrixCompletion
+from mfbook.problems.graph import components, observation_graph
 
 # Okabe & Ito's palette: distinct for all common kinds of colour vision.
 BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW, GREY = (

@@ -13,7 +13,7 @@ import networkx as nx
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mfbook.problems import observed_mask
+from mfbook.problems.checks import observed_mask
 
 LARGEST_CATALOGUE = 5
 

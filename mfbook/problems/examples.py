@@ -4,7 +4,7 @@
 MatrixCompletion('1 2 ★; 3 4 ★; ★ ★ 5')
 """
 
-from mfbook.problems import MatrixCompletion
+from mfbook.problems.completion import MatrixCompletion
 
 
 def _read(text: str, name: str, **options) -> MatrixCompletion:

@@ -28,11 +28,11 @@ import numpy as np
 from scipy.integrate import RK45
 from scipy.linalg.blas import daxpy
 
-from mfbook.flow.dense import C2, C3, GAUSS, LARGEST_GROWTH, Columns
-from mfbook.flow.field import times
-from mfbook.flow.gauge import linear_flow, normalised
-from mfbook.flow.krylov import Krylov
-from mfbook.flow.phi import phi_functions
+from mfbook.flow.shallow.dense import C2, C3, GAUSS, LARGEST_GROWTH, Columns
+from mfbook.flow.shallow.field import times
+from mfbook.flow.shallow.gauge import linear_flow, normalised
+from mfbook.flow.shallow.krylov import Krylov
+from mfbook.flow.shallow.phi import phi_functions
 
 # Up to this many active columns a step beyond WORTH (times the stability interval's unit 1/ρ) is
 # taken by Krylov spaces. With 100 active columns on 100×100 they took 1,279 products where the

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mfbook.flow.gauge import (
+from mfbook.flow.shallow.gauge import (
     DIRECT_SPREAD,
     EPS,
     largest_cosine,
@@ -34,7 +34,7 @@ from mfbook.flow.gauge import (
     normalised,
     orthogonalise,
 )
-from mfbook.flow.phi import phi_functions
+from mfbook.flow.shallow.phi import phi_functions
 
 C2, C3 = 0.5, 0.9
 GAUSS = 0.5 + np.array([-1.0, 1.0]) * np.sqrt(3) / 6

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-LEDGER = Path(__file__).resolve().parents[1] / "book" / "claims.yml"
+LEDGER = Path(__file__).resolve().parents[2] / "book" / "claims.yml"
 
 PAPERS = {
     "bai2024": "Bai, Zhao & Zhang 2024",

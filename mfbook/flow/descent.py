@@ -7,14 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mfbook.problems import MatrixCompletion, factors_of, real_array
-from mfbook.trajectory import (
+from mfbook.flow.trajectory import (
     DIVERGED,
     LOSS_REACHED,
     STEP_LIMIT,
     Trajectory,
     resting_phases,
 )
+from mfbook.models import factor_gradients, factors_of, product
+from mfbook.problems import MatrixCompletion
+from mfbook.problems.checks import real_array
 
 # A run is given up as diverged once its loss exceeds the loss it started from by this factor:
 # gradient descent with a step below 2 / (largest curvature) never increases the loss, and the
@@ -68,7 +70,7 @@ def gradient_descent(
 
     Examples
     --------
-    >>> from mfbook.problems import small_init
+    >>> from mfbook import MatrixCompletion, small_init
     >>> problem = MatrixCompletion.from_text("1 2; 3 ?")
     >>> A, B = small_init((2, 2), rng=0)
     >>> run = gradient_descent(problem, (1e-4 * A, 1e-4 * B), lr=0.05)
@@ -95,14 +97,14 @@ def gradient_descent(
     alive = np.arange(runs)
     bound = np.full(runs, np.inf)
     for iteration in range(max_iters + 1):
-        W = _product(arrays)
+        W = product(arrays)
         value, G = loss.value_and_gradient(W, alive)
         if iteration == 0:
             bound = DIVERGENCE_FACTOR * value
         reached = value < loss_tol
         diverged = ~(value <= bound)
         stops = reached | diverged
-        gradients = _factor_gradients(arrays, G)
+        gradients = factor_gradients(arrays, G)
         if records.due(iteration) or iteration == max_iters or stops.any():
             norm = np.sqrt(sum(np.square(g).sum(axis=(-2, -1)) for g in gradients))
             records.update(alive, W, value, norm)
@@ -218,28 +220,6 @@ def _steps(lr: float | ArrayLike, batch: tuple[int, ...]) -> np.ndarray:
             f"shape {steps.shape}"
         ) from None
     return steps
-
-
-def _product(arrays: list[np.ndarray]) -> np.ndarray:
-    W = arrays[0]
-    for array in arrays[1:]:
-        W = W @ array
-    return W
-
-
-def _factor_gradients(arrays: list[np.ndarray], G: np.ndarray) -> list[np.ndarray]:
-    """(W_1 ⋯ W_{j−1})ᵀ G (W_{j+1} ⋯ W_N)ᵀ for every j, sharing the partial products."""
-    left, lefts = G, [G]
-    for array in arrays[:-1]:
-        left = np.swapaxes(array, -2, -1) @ left
-        lefts.append(left)
-    gradients = [lefts[-1]]
-    right = None
-    for k in range(len(arrays) - 2, -1, -1):
-        following = np.swapaxes(arrays[k + 1], -2, -1)
-        right = following if right is None else right @ following
-        gradients.append(lefts[k] @ right)
-    return gradients[::-1]
 
 
 def _trajectory(records, final, n_iters, reason, steps, batch) -> Trajectory:

@@ -1,6 +1,6 @@
 """Follow a population of connected problems from five scales, once, and store what they learn.
 
-    python -m tools.connected_map [--jobs 2] [--count 40]
+    python -m studies.connected_map [--jobs 2] [--count 40]
 
 Long (the seconds of every instance are in the result), so it goes through `mf.sweep`: a
 killed run is continued by the same command. `book/bias/connected_map.json` holds the result
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 import mfbook as mf
-from tools.provenance import provenance, versions
+from studies.provenance import provenance, versions
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "book" / "bias" / "connected_map.json"
@@ -267,7 +267,7 @@ def main() -> None:
     settled = mf.sweep(settle, short, store=SETTLED, provenance=settings, n_jobs=options.jobs)
     for key, found in settled.items():
         rows[key]["settled"] = found
-    origin = provenance("python -m tools.connected_map", count=options.count, **settings)
+    origin = provenance("python -m studies.connected_map", count=options.count, **settings)
     lines = ",\n".join(json.dumps(r, separators=(",", ":")) for r in rows.values())
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(

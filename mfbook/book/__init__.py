@@ -1,0 +1,1 @@
+"""The only room that knows the book: claims, figures, stored sweeps."""

@@ -1,0 +1,68 @@
+"""The loss that both kinds of problem share: a weighted sum of squared residuals."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mfbook.problems.checks import real_array, require_finite
+
+LOSSES = ("mean", "half")
+
+
+def require_loss(loss: str) -> None:
+    if loss not in LOSSES:
+        raise ValueError(
+            f"loss must be 'mean' (the mean of the squared residuals) or 'half' (half their "
+            f"sum), but is {loss!r}"
+        )
+
+
+def truth_of(truth: ArrayLike | None, shape: tuple[int, int]) -> np.ndarray | None:
+    if truth is None:
+        return None
+    array = real_array("truth", truth, ndim=2)
+    if array.shape != shape:
+        raise ValueError(f"truth must have the problem's shape {shape}, but has {array.shape}")
+    require_finite("truth", array)
+    array.setflags(write=False)
+    return array
+
+
+class LeastSquares:
+    """The loss of a vector or matrix of residuals, shared by both kinds of problem."""
+
+    loss: str
+    n_observed: int
+    _residual_ndim: ClassVar[int]
+
+    @property
+    def _weight(self) -> float:
+        """Factor c in loss = c · Σ r²."""
+        return 0.5 if self.loss == "half" else 1.0 / self.n_observed
+
+    def loss_value(self, W: ArrayLike) -> float | np.ndarray:
+        """f(W); an array over the leading axes of W where it has any."""
+        return self._loss_of(self.residual(W))
+
+    def gradient(self, W: ArrayLike) -> np.ndarray:
+        """∇f(W), of the shape of W."""
+        return self._gradient_of(self.residual(W))
+
+    def value_and_gradient(self, W: ArrayLike) -> tuple[float | np.ndarray, np.ndarray]:
+        """f(W) and ∇f(W) from one evaluation of the residual."""
+        residual = self.residual(W)
+        return self._loss_of(residual), self._gradient_of(residual)
+
+    def _loss_of(self, residual: np.ndarray) -> float | np.ndarray:
+        axes = tuple(range(-self._residual_ndim, 0))
+        value = self._weight * np.square(residual).sum(axis=axes)
+        return float(value) if np.ndim(value) == 0 else value
+
+    def _candidate(self, W: ArrayLike) -> np.ndarray:
+        W = np.asarray(W, dtype=np.float64)
+        if W.shape[-2:] != self.shape:
+            raise ValueError(f"W must end in the problem's shape {self.shape}, but has {W.shape}")
+        return W

@@ -1,0 +1,95 @@
+"""Sensing: linear measurements of a matrix are observed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mfbook.problems.checks import real_array, require_finite
+from mfbook.problems.least_squares import LeastSquares, require_loss, truth_of
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class MatrixSensing(LeastSquares):
+    r"""Find a matrix W ∈ ℝ^{m×n} from k linear measurements ⟨X_l, W⟩ = y_l.
+
+    With the residuals r_l = ⟨X_l, W⟩ − y_l the loss is ½ Σ r_l² (loss="half"; Li, Luo & Lyu
+    2021; Arora et al. 2019) or (1/k) Σ r_l² (loss="mean"). Matrix completion is the case X_l =
+    e_i e_jᵀ.
+
+    Parameters
+    ----------
+    measurements
+        (k, m, n) array, the X_l.
+    targets
+        (k,) array, the y_l.
+    loss, truth, name
+        as for `MatrixCompletion`.
+
+    Raises
+    ------
+    TypeError
+        complex numbers.
+    ValueError
+        shapes that disagree, no measurement, entries that are not finite.
+
+    Examples
+    --------
+    >>> problem = MatrixSensing([[[1, 0], [0, 1]]], [3.0])
+    >>> problem.loss_value([[1, 5], [5, 1]])
+    0.5
+    >>> problem.gradient([[1, 5], [5, 1]]).tolist()
+    [[-1.0, 0.0], [0.0, -1.0]]
+    """
+
+    _residual_ndim = 1
+
+    measurements: np.ndarray
+    targets: np.ndarray
+    loss: str = field(default="half", kw_only=True)
+    truth: np.ndarray | None = field(default=None, kw_only=True)
+    name: str = field(default="", kw_only=True)
+
+    def __post_init__(self) -> None:
+        measurements = real_array("measurements", self.measurements, ndim=3)
+        targets = real_array("targets", self.targets, ndim=1)
+        if len(measurements) != len(targets):
+            raise ValueError(
+                f"there must be one target a measurement, but there are {len(measurements)} "
+                f"measurements and {len(targets)} targets"
+            )
+        if measurements.size == 0:
+            raise ValueError(
+                f"measurements of shape {measurements.shape} hold nothing to fit; give at least one"
+            )
+        require_finite("measurements", measurements)
+        require_finite("targets", targets)
+        require_loss(self.loss)
+        measurements.setflags(write=False)
+        targets.setflags(write=False)
+        object.__setattr__(self, "measurements", measurements)
+        object.__setattr__(self, "targets", targets)
+        object.__setattr__(self, "truth", truth_of(self.truth, self.shape))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.measurements.shape[1:]
+
+    @property
+    def n_observed(self) -> int:
+        return len(self.targets)
+
+    def residual(self, W: ArrayLike) -> np.ndarray:
+        """⟨X_l, W⟩ − y_l; (..., k) for W of shape (..., m, n)."""
+        W = self._candidate(W)
+        flat = W.reshape(*W.shape[:-2], -1)
+        return flat @ self.measurements.reshape(self.n_observed, -1).T - self.targets
+
+    def _gradient_of(self, residual: np.ndarray) -> np.ndarray:
+        flat = residual @ self.measurements.reshape(self.n_observed, -1)
+        return 2.0 * self._weight * flat.reshape(*residual.shape[:-1], *self.shape)
+
+    def __repr__(self) -> str:
+        return f"MatrixSensing(<{self.n_observed} measurements of {self.shape}>)"

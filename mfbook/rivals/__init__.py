@@ -1,0 +1,1 @@
+"""Other answers to the same question: nuclear norm, smallest rank, greedy paths."""

@@ -1,0 +1,1 @@
+"""Long computations whose results are stored; each says how it came about."""
