@@ -16,6 +16,8 @@ import jupytext
 import nbformat
 import yaml
 
+from tools.dependencies import code_of_module, reached_modules
+
 ROOT = Path(__file__).resolve().parent.parent
 # Under this key a twin's metadata holds the hashes of what its outputs were made from.
 STORED = "mfbook"
@@ -66,14 +68,14 @@ def code_of(notebook: nbformat.NotebookNode) -> list[tuple[str, list[str]]]:
 
 
 def code_hash(chapter: Chapter, source: nbformat.NotebookNode, package: Path) -> str:
-    """Hash of the chapter's code, the package, and the data and claims that the code names."""
+    """Hash of the chapter's code, of what it reaches in the package, and of the data and claims
+    that it names."""
     code = code_of(source)
     text = "\n".join(cell for cell, _ in code)
     digest = hashlib.sha256(json.dumps(code).encode())
-    for path in sorted(package.rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
-            digest.update(path.relative_to(package).as_posix().encode() + b"\0")
-            digest.update(path.read_bytes())
+    for path in reached_modules(text, package):
+        digest.update(path.relative_to(package).as_posix().encode() + b"\0")
+        digest.update(code_of_module(path).encode())
     for path in data_files(chapter.book):
         if path.name in text:
             digest.update(path.name.encode() + b"\0" + path.read_bytes())
