@@ -218,22 +218,17 @@ def real_number(
     """
     value = _number("a real number", name, value, Real)
     number = float(value)
-    wanted = [
-        "" if above is None else f"above {above:g}",
-        "" if least is None else f"at least {least:g}",
-        "" if most is None else f"at most {most:g}",
-        "" if infinite else "finite",
-    ]
-    right = (
-        not np.isnan(number)
-        and (infinite or np.isfinite(number))
-        and (above is None or number > above)
-        and (least is None or number >= least)
-        and (most is None or number <= most)
-    )
-    if not right:
-        ask = " and ".join(filter(None, wanted)) or "a number"
-        raise ValueError(f"{name} must be {ask}, but is {value}" + (because and f": {because}"))
+    ask = ""
+    if least is not None and not number >= least:
+        ask = "not be negative" if least == 0 else f"be at least {least:g}"
+    if most is not None and not number <= most:
+        ask = ask or f"be at most {most:g}"
+    if above is not None and not number > above:
+        ask = "be positive" if above == 0 else f"be above {above:g}"
+    if not ask and not (np.isfinite(number) or (infinite and not np.isnan(number))):
+        ask = "be a number" if infinite else "be finite"
+    if ask:
+        raise ValueError(f"{name} must {ask}, but is {value}" + (because and f": {because}"))
     return number
 
 
@@ -256,10 +251,10 @@ def whole_number(
     number = int(value)
     if (least is not None and number < least) or (most is not None and number > most):
         if most is None:
-            ask = f"at least {least}"
+            ask = "not be negative" if least == 0 else f"be at least {least}"
         else:
-            ask = f"between {least} and {most}" if least is not None else f"at most {most}"
-        raise ValueError(f"{name} must be {ask}, but is {number}" + (because and f": {because}"))
+            ask = f"be between {least} and {most}" if least is not None else f"be at most {most}"
+        raise ValueError(f"{name} must {ask}, but is {number}" + (because and f": {because}"))
     return number
 
 
