@@ -377,7 +377,12 @@ class _Component:
                 pair = (S[i], T[j]), (S[p], T[q])
                 equations.setdefault(pair, []).append((abcd - bd - cd + d, bd - d, cd - d, d))
         # All terms of the discriminant have degree 4·rank in the data, so this is their rounding.
-        rounding = 1e-12 * factorial(k) ** 4 * self.size ** (4 * rank)
+        # Of data that span hundreds of magnitudes they overflow, and then exclude nothing.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self.negative_discriminant(rank, equations)
+
+    def negative_discriminant(self, rank: int, equations: dict) -> str:
+        rounding = 1e-12 * factorial(rank + 1) ** 4 * self.size ** (4 * rank)
         for pair, minors in equations.items():
             for (a, b, c, d), (e, f, g, h) in combinations(minors, 2):
                 linear = b * g + d * e - f * c - h * a
@@ -495,4 +500,12 @@ def _balancing_scales(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     for _ in range(10):
         row = -((logs + col) * nonzero).sum(axis=1) / np.maximum(nonzero.sum(axis=1), 1)
         col = -((logs + row[:, None]) * nonzero).sum(axis=0) / np.maximum(nonzero.sum(axis=0), 1)
-    return np.exp2(np.round(row)), np.exp2(np.round(col))
+    with np.errstate(over="ignore", under="ignore"):
+        scales = np.exp2(np.round(row)), np.exp2(np.round(col))
+    if not all(np.isfinite(scale).all() and scale.all() for scale in scales):
+        raise ValueError(
+            f"observed values from {_smallest(values):.3g} to {np.abs(values).max():.3g} reach "
+            "beyond what floats can compare; scale rows and columns so that they are closer to 1, "
+            "which changes no rank"
+        )
+    return scales
