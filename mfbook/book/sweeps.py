@@ -110,7 +110,7 @@ def sweep(
     if n_jobs is not None:
         n_jobs = whole_number("n_jobs", n_jobs)
         if n_jobs == 0:
-            raise ValueError("n_jobs must not be 0; -1 means all cores, None what joblib says")
+            raise ValueError("n_jobs must be a number of jobs, or -1 for one a core, but is 0")
     pairs = _pairs(instances)
     header = _header(function, provenance)
     if not isinstance(store, (str, os.PathLike)):

@@ -214,6 +214,8 @@ class _Records:
 
 def _steps(lr: float | ArrayLike, batch: tuple[int, ...]) -> np.ndarray:
     steps = real_array("lr", lr)
+    if np.asarray(lr).dtype.kind == "b":
+        raise TypeError(f"lr must be a real number, the step of descent, but is {lr}")
     if not (np.isfinite(steps).all() and (steps > 0).all()):
         raise ValueError(
             f"lr must be positive and finite, but is {lr}: descent moves against the gradient"

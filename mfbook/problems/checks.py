@@ -297,7 +297,7 @@ def generator(rng) -> np.random.Generator:
     if isinstance(rng, known):
         return np.random.default_rng(rng)
     seeds = list(rng) if isinstance(rng, (list, tuple, np.ndarray)) and np.ndim(rng) else [rng]
-    for seed in seeds:
+    for seed in seeds or [None]:
         if isinstance(seed, bool | np.bool_) or not isinstance(seed, Integral):
             raise TypeError(
                 f"rng must be a numpy Generator or an integer seed, so that runs repeat, but is "
