@@ -489,7 +489,10 @@ def test_a_problem_can_be_printed_where_only_ascii_can():
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "MatrixCompletion('1 2; 3 ?') * bai2024-def1 [corrected] ?\n"
+    assert (
+        done.stdout
+        == f"MatrixCompletion('1 2; 3 ?') * bai2024-def1 [{mf.claim('bai2024-def1').verdict}] ?\n"
+    )
     assert repr(mf.examples.M4) == "MatrixCompletion('1 2; 3 ★')"
 
 
