@@ -382,6 +382,7 @@ class _Component:
             return self.negative_discriminant(rank, equations)
 
     def negative_discriminant(self, rank: int, equations: dict) -> str:
+        """The reason that two equations of one pair of entries give; "" if there is none."""
         rounding = 1e-12 * factorial(rank + 1) ** 4 * self.size ** (4 * rank)
         for pair, minors in equations.items():
             for (a, b, c, d), (e, f, g, h) in combinations(minors, 2):

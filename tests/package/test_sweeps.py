@@ -186,7 +186,7 @@ class Scaled:
 
 DIFFERENT = {
     "partials": lambda k: partial(scaled, k),
-    "partials by name": lambda k: partial(scaled, factor=k),
+    "partials by name": lambda k: partial(pow, exp=k),
     "partials of partials": lambda k: partial(partial(scaled), k),
     "partials of arrays": lambda k: partial(np.dot, np.full(1, k)),
     "closures": scaling,
@@ -235,9 +235,17 @@ def test_the_workers_of_a_killed_sweep_end_soon(tmp_path, folder):
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     deadline = time.monotonic() + 20
-    while any(Path(f"/proc/{pid}").exists() for pid in workers):
+    while any(map(runs, workers)):
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def runs(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"  # ended, and not yet waited for
 
 
 def children(pid: int) -> list[int]:
