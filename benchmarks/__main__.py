@@ -47,7 +47,7 @@ def descend(problem, factors, alpha, lr, loss_tol, most):
     # A bare loop and not mf.gradient_descent, which keeps records: descent is timed at its best.
     A, B = (alpha * factor for factor in factors)
     mask, M = problem.mask.astype(float), np.where(problem.mask, problem.values, 0.0)
-    weight = 0.5 if problem.loss == "half" else 1 / problem.n_observed
+    weight = problem.weight
     for k in range(most):
         R = mask * (A @ B - M)
         loss = weight * np.vdot(R, R)
@@ -64,7 +64,7 @@ def largest_step(problem, factors, alpha, loss_tol, most):
     """The fastest run of descent whose step stays below 2 / (curvature at the end of the flow)."""
     end = gradient_flow(problem, factors, log10_scale=np.log10(alpha), rtol=1e-4, loss_tol=loss_tol)
     A, B = end.factors
-    weight = 0.5 if problem.loss == "half" else 1 / problem.n_observed
+    weight = problem.weight
     rng = np.random.default_rng(0)
     DA, DB = rng.standard_normal(A.shape), rng.standard_normal(B.shape)
     for _ in range(200):

@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,10 @@ class Result:
     chapter: Chapter
     seconds: float
     failure: str = ""
+
+
+class NotStored(Exception):
+    """The disk did not take a twin."""
 
 
 def refresh_text(chapter: Chapter, package: Path) -> str:
@@ -74,8 +79,19 @@ def store(chapter: Chapter, notebook: nbformat.NotebookNode, code: str) -> bool:
     if chapter.twin.exists() and chapter.twin.read_text("utf-8") == text:
         return False
     draft = chapter.twin.with_name(f".{chapter.twin.name}.tmp")
-    draft.write_text(text, "utf-8")
-    os.replace(draft, chapter.twin)
+    try:
+        with draft.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())  # some disks say only now that they are full
+        os.replace(draft, chapter.twin)
+    except OSError as error:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise NotStored(
+            f"{os.path.relpath(chapter.twin)}: the outputs could not be stored: {error.strerror}; "
+            "the old ones are still there. Make room, and execute the chapter again"
+        ) from error
     return True
 
 
@@ -123,6 +139,8 @@ class Runner:
             store(chapter, source, code)
         except CellExecutionError as error:
             failure = describe_failure(chapter, reached[0], error.traceback)
+        except NotStored as error:
+            failure = str(error)
         except DeadKernelError:
             failure = f"{os.path.relpath(chapter.source)}: the kernel died (out of memory?)"
         finally:
@@ -162,15 +180,20 @@ def main(words: list[str] | None = None, root: Path = ROOT) -> int:
     kernels.prepare()
     package = root / "mfbook"
     waiting: list[Chapter] = []
+    failures: list[str] = []
     for chapter in choose(arguments.chapters, root / "book"):
-        state = "run" if arguments.all else refresh_text(chapter, package)
+        try:
+            state = "run" if arguments.all else refresh_text(chapter, package)
+        except NotStored as error:
+            failures.append(str(error))
+            continue
         if state == "run":
             waiting.append(chapter)
         else:
             print(f"{chapter.name:24} {'text renewed' if state == 'text' else 'up to date'}")
 
-    failures: list[str] = []
     start = time.monotonic()
+    failed = 0
     pool = ThreadPoolExecutor(arguments.jobs)
     try:
         runner = Runner(package, arguments.jobs)
@@ -178,6 +201,7 @@ def main(words: list[str] | None = None, root: Path = ROOT) -> int:
             result = done.result()
             if result.failure:
                 failures.append(result.failure)
+                failed += 1
             state = "FAILED after" if result.failure else "executed in"
             tqdm.write(f"{result.chapter.name:24} {state} {result.seconds:.1f} s")
     except KeyboardInterrupt:
@@ -187,7 +211,7 @@ def main(words: list[str] | None = None, root: Path = ROOT) -> int:
     for failure in failures:
         print(f"\n{'=' * 80}\n{failure}")
     if waiting:
-        done = len(waiting) - len(failures)
+        done = len(waiting) - failed
         print(f"{done} of {len(waiting)} chapters executed in {time.monotonic() - start:.1f} s")
     return 1 if failures else 0
 

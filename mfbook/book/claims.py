@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mfbook.problems.text import printable
+
 LEDGER = Path(__file__).resolve().parents[2] / "book" / "claims.yml"
 
 PAPERS = {
@@ -91,6 +93,9 @@ class Card:
     def __repr__(self) -> str:
         return f"✓ {self.claim.id} [{self.claim.verdict}] {'; '.join(self.evidence)}"
 
+    def __str__(self) -> str:
+        return printable(repr(self))
+
     def _repr_html_(self) -> str:
         claim = self.claim
         up = "../" * claim.chapter.count("/")
@@ -135,9 +140,14 @@ class Ledger(tuple):
 def claim(id: str) -> Claim:
     """The row of the ledger with this id.
 
+    Raises KeyError for an id that no row has, with the nearest one, and TypeError for other than a
+    string.
+
     >>> claim("bai2024-def1").item
     'Definition 1 / A.1'
     """
+    if not isinstance(id, str):
+        raise TypeError(f"id must be a string such as 'bai2024-thm1', but is {id!r}")
     rows = {row.id: row for row in ledger()}
     if id not in rows:
         close = get_close_matches(id, rows, n=1)

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from mfbook.problems import MatrixCompletion
+from mfbook.problems.checks import real_array, require_problem
 from mfbook.problems.graph import components, observation_graph
 
 # Okabe & Ito's palette: distinct for all common kinds of colour vision.
@@ -52,12 +53,20 @@ HOUSE = {
 def matrix(ax: Axes, W, *, problem: MatrixCompletion | None = None, title: str = "") -> None:
     """Write the entries of W into cells; entries that `problem` observes are shaded.
 
-    W may be a problem: then its unobserved entries are stars.
+    W may be a problem: then its unobserved entries are stars. Raises TypeError or ValueError where
+    W is no real matrix, or not of the problem's shape.
     """
-    if isinstance(W, MatrixCompletion):
+    if hasattr(W, "words"):
         problem, words = W, W.words()
     else:
-        words = [[_short(value) for value in row] for row in np.asarray(W)]
+        words = [[_short(value) for value in row] for row in real_array("W", W, ndim=2)]
+    if problem is not None:
+        require_problem(problem, entries="its observed entries are what is shaded")
+        if problem.shape != (len(words), len(words[0])):
+            raise ValueError(
+                f"W must have the problem's shape {problem.shape}, but has "
+                f"{(len(words), len(words[0]))}"
+            )
     m, n = len(words), len(words[0])
     ax.set(xlim=(0, n), ylim=(m, 0), aspect="equal", xticks=[], yticks=[], title=title)
     ax.grid(False)

@@ -9,11 +9,19 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any
 
+from mfbook.problems.checks import flag, whole_number
+
 FORMAT = 1
+# How often a worker looks whether the sweep that it works for still lives.
+WATCH_SECONDS = 1.0
 
 
 def sweep(
@@ -38,14 +46,17 @@ def sweep(
     function
         called as `function(argument)` for each instance. The result must be JSON: numbers,
         strings, booleans, None, and lists and dictionaries of those. Where the work goes to
-        other processes, function and arguments must be picklable.
+        other processes, function and arguments must be picklable. A store knows the function by
+        its module and name, the arguments of a `functools.partial`, the values that an inner
+        function or a method is bound to; not by its code, which `provenance` may give a version.
+        A lambda has no name and is refused.
     instances
         pairs (key, argument), as a mapping or a sequence; the keys are strings, all different.
     store
         path of the store; its folder is made if need be.
     provenance
-        what the results depend on besides the keys: seeds, sizes, versions (JSON too). A store
-        is continued only by a sweep with the same provenance and a function of the same name.
+        what the results depend on besides function and keys: seeds, sizes, versions (JSON too). A
+        store is continued only by a sweep with the same provenance and the same function.
     n_jobs
         how many instances at a time, as for `joblib.Parallel`; None is one, or what
         `joblib.parallel_config` says.
@@ -61,7 +72,8 @@ def sweep(
     Raises
     ------
     TypeError
-        a key that is not a string; a result or a provenance that is not JSON.
+        a key that is not a string; a result or a provenance that is not JSON; a function that
+        cannot be called, is a lambda, or is bound to values that cannot be told apart.
     ValueError
         a key that occurs twice; a store of another sweep; a store with a damaged line
         before the last.
@@ -69,6 +81,7 @@ def sweep(
         another sweep is writing the store.
 
     Any error of `function` is raised with the key in a note; what was finished stays in the store.
+    Where the calling process dies, its worker processes on the same machine end within seconds.
 
     Examples
     --------
@@ -80,7 +93,7 @@ def sweep(
     ...     print(few, more, store.read_text(), sep="\\n")
     {'three': 6}
     {'four': 24, 'three': 6}
-    {"sweep": 1, "function": "factorial", "provenance": {}}
+    {"sweep": 1, "function": "math.factorial", "provenance": {}}
     {"key": "three", "result": 6}
     {"key": "four", "result": 24}
     <BLANKLINE>
@@ -90,8 +103,18 @@ def sweep(
         with distributed.Client(address), joblib.parallel_config(backend="dask"):
             mf.sweep(function, instances, store="results.jsonl")
     """
+    if not callable(function):
+        raise TypeError(f"function must be callable, but is {function!r}; give it without ()")
+    if progress is not None:
+        progress = flag("progress", progress)
+    if n_jobs is not None:
+        n_jobs = whole_number("n_jobs", n_jobs)
+        if n_jobs == 0:
+            raise ValueError("n_jobs must be a number of jobs, or -1 for one a core, but is 0")
     pairs = _pairs(instances)
-    header = _header(function, dict(provenance or {}))
+    header = _header(function, provenance)
+    if not isinstance(store, (str, os.PathLike)):
+        raise TypeError(f"store must be a path, but is {store!r}; give one for the results")
     store = Path(store)
     store.parent.mkdir(parents=True, exist_ok=True)
     with store.open("ab") as file:
@@ -106,19 +129,30 @@ def sweep(
                 return_as="generator_unordered",
                 # A batch would hold finished results back until its last one is there.
                 batch_size=1,
-            )(joblib.delayed(_evaluate)(function, key, argument) for key, argument in todo)
+            )(
+                joblib.delayed(_evaluate)(function, key, argument, os.getpid())
+                for key, argument in todo
+            )
             with _bar(progress, pairs, todo) as bar:
                 for key, result in finished:
                     line = _line(key, result)
-                    file.write(line.encode())
-                    file.flush()
-                    os.fsync(file.fileno())
+                    try:
+                        file.write(line.encode())
+                        file.flush()
+                        os.fsync(file.fileno())
+                    except OSError as error:
+                        error.add_note(
+                            f"the result of {key!r} is not in {store}, those before it are; make "
+                            "room and call the sweep again"
+                        )
+                        raise
                     known[key] = json.loads(line)["result"]
                     bar.update()
     return {key: known[key] for key, _ in pairs}
 
 
-def _evaluate(function, key: str, argument):
+def _evaluate(function, key: str, argument, owner: int):
+    _end_with(owner)
     try:
         return key, function(argument)
     except Exception as error:
@@ -126,8 +160,36 @@ def _evaluate(function, key: str, argument):
         raise
 
 
+_watched: set[int] = set()
+
+
+def _end_with(owner: int) -> None:
+    """In a worker process that `owner` started: end when it does, however it ends.
+
+    joblib's workers would wait for more to do for minutes. Elsewhere (threads, another machine's
+    cluster) the parent process is not the owner, and nothing is done.
+    """
+    if os.getpid() == owner or os.getppid() != owner or owner in _watched:
+        return
+    _watched.add(owner)
+
+    def watch() -> None:
+        while os.getppid() == owner:
+            time.sleep(WATCH_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="mfbook-sweep-watch", daemon=True).start()
+
+
 def _pairs(instances) -> list[tuple[str, Any]]:
-    pairs = list(instances.items() if isinstance(instances, Mapping) else instances)
+    try:
+        pairs = list(instances.items() if isinstance(instances, Mapping) else instances)
+        pairs = [(key, argument) for key, argument in pairs]
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"instances must be pairs (key, argument) or a mapping, but {error}; write "
+            "{str(k): argument, …}"
+        ) from error
     seen = set()
     for key, _ in pairs:
         if not isinstance(key, str):
@@ -138,10 +200,78 @@ def _pairs(instances) -> list[tuple[str, Any]]:
     return pairs
 
 
-def _header(function, provenance: dict) -> dict:
-    inner = getattr(function, "func", function)  # of a functools.partial
-    name = getattr(inner, "__qualname__", type(inner).__qualname__)
-    header = {"sweep": FORMAT, "function": name, "provenance": provenance}
+def _identity(function, above: tuple = ()) -> Any:
+    """What tells the function from others, as JSON: its name, and what it is bound to."""
+    if isinstance(function, partial):
+        keywords = sorted((function.keywords or {}).items())
+        return {
+            "partial": _identity(function.func, above),
+            "args": [_fingerprint(value, above) for value in function.args],
+            "keywords": {name: _fingerprint(value, above) for name, value in keywords},
+        }
+    name = getattr(function, "__qualname__", None)
+    if name is None:  # an object with __call__
+        kind = type(function)
+        return {"call": f"{kind.__module__}.{kind.__qualname__}", "of": _fingerprint(function)}
+    if name.endswith("<lambda>"):
+        raise TypeError(
+            "function must have a name, by which the store knows what it holds, but is a lambda; "
+            "write def name(argument): … for it"
+        )
+    place = getattr(function, "__module__", None)
+    if place == "__main__":  # the module that `python -m` runs goes by its own name
+        spec = getattr(sys.modules["__main__"], "__spec__", None)
+        place = spec.name if spec else place
+    name = f"{place}.{name}" if place else name
+    bound = getattr(function, "__self__", None)
+    if bound is not None and not isinstance(bound, (ModuleType, type)):
+        return {"method": name, "of": _fingerprint(bound)}
+    if not isinstance(function, FunctionType) or "<locals>" not in name:
+        return name
+    # Inner functions of one name differ in what they close over.
+    above = (*above, function)
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    closed = {free: _fingerprint(_content(cell), above) for free, cell in cells}
+    defaults = [function.__defaults__, function.__kwdefaults__]
+    return {"inner": name, "closed": closed, "defaults": _fingerprint(defaults, above)}
+
+
+def _content(cell):
+    try:
+        return cell.cell_contents
+    except ValueError:  # assigned later, or never
+        return None
+
+
+def _fingerprint(value, above: tuple = ()) -> Any:
+    """The value where it is JSON, else a hash of what it holds."""
+    if any(value is function for function in above):
+        return "itself"
+    if isinstance(value, (FunctionType, partial)):
+        return _identity(value, above)
+    try:
+        return json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError):
+        pass
+    import joblib
+
+    try:
+        return f"{type(value).__name__} {joblib.hash(value)}"
+    except Exception as error:
+        raise TypeError(
+            f"the store cannot tell what the function is bound to, {value!r}: {error}; pass it "
+            "through the instances, or name it in provenance and use a function of a module"
+        ) from error
+
+
+def _header(function, provenance) -> dict:
+    if provenance is not None and not isinstance(provenance, Mapping):
+        raise TypeError(f"provenance must be a dictionary, but is {provenance!r}")
+    header = {
+        "sweep": FORMAT,
+        "function": _identity(function),
+        "provenance": dict(provenance or {}),
+    }
     try:
         return json.loads(json.dumps(header, allow_nan=False))
     except (TypeError, ValueError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,8 +16,7 @@ from mfbook.flow.trajectory import (
     resting_phases,
 )
 from mfbook.models import factor_gradients, factors_of, product
-from mfbook.problems import MatrixCompletion
-from mfbook.problems.checks import real_array
+from mfbook.problems.checks import real_array, real_number, require_problem, whole_number
 
 # A run is given up as diverged once its loss exceeds the loss it started from by this factor:
 # gradient descent with a step below 2 / (largest curvature) never increases the loss, and the
@@ -59,14 +59,17 @@ def gradient_descent(
     max_iters, loss_tol
         when to stop.
     max_records
-        the most points that are kept along the path (fewer for large batches; the
-        spacing doubles whenever they are full).
+        the most points that are kept along the path, beside its end (fewer for large batches;
+        the spacing doubles whenever they are full).
 
     Raises
     ------
+    TypeError
+        no problem, factors that are not a tuple, numbers that are none, a sequence that holds
+        other than completion problems.
     ValueError
-        lr ≤ 0, factors that do not multiply to the problem's shape, and what
-        `factors_of` refuses.
+        lr ≤ 0, limits that are negative or not finite, max_records below 2, factors that do not
+        multiply to the problem's shape, are not finite or hold no run.
 
     Examples
     --------
@@ -82,10 +85,9 @@ def gradient_descent(
     batch = arrays[0].shape[:-2]
     loss.require_batch(batch)
     steps = _steps(lr, batch)
-    if max_iters < 0 or not loss_tol >= 0:
-        raise ValueError(
-            f"max_iters and loss_tol must not be negative, but are {max_iters} and {loss_tol}"
-        )
+    max_iters = whole_number("max_iters", max_iters, least=0)
+    max_records = whole_number("max_records", max_records, least=2)
+    loss_tol = real_number("loss_tol", loss_tol, least=0)
     runs = int(np.prod(batch, dtype=int))
     arrays = [array.reshape(runs, *array.shape[-2:]) for array in arrays]
     final = [array.copy() for array in arrays]
@@ -128,7 +130,7 @@ def gradient_descent(
             arrays = [array - step * g for array, g in zip(arrays, gradients, strict=True)]
     for target, array in zip(final, arrays, strict=True):
         target[alive] = array
-    records.keep(iteration)
+    records.keep(iteration, last=True)
     return _trajectory(records, final, n_iters, reason, steps, batch)
 
 
@@ -136,21 +138,25 @@ class _StackedLoss:
     """Loss and gradient of run k at W[k], for one problem or one problem a run."""
 
     def __init__(self, problem) -> None:
-        self.problems = list(problem) if isinstance(problem, Sequence) else [problem]
+        several = isinstance(problem, Sequence) and not isinstance(problem, (str, bytes))
+        self.problems = list(problem) if several else [problem]
         if not self.problems:
             raise ValueError("the sequence of problems is empty; give at least one")
+        entries = (
+            "only completion problems can be run as a sequence" if len(self.problems) > 1 else ""
+        )
+        for one in self.problems:
+            require_problem(one, entries=entries)
         self.example = self.problems[0]
         self.owner = None
         if len(self.problems) == 1:
             return
-        if any(not isinstance(p, MatrixCompletion) for p in self.problems):
-            raise TypeError("only completion problems can be run as a sequence")
         shapes = {p.shape for p in self.problems}
         if len(shapes) > 1:
             raise ValueError(f"problems run together must have one shape, but have {shapes}")
         self.mask = np.stack([p.mask for p in self.problems])
         self.values = np.stack([np.where(p.mask, p.values, 0.0) for p in self.problems])
-        self.weight = np.array([0.5 if p.loss == "half" else 1 / p.n_observed for p in problem])
+        self.weight = np.array([p.weight for p in self.problems])
 
     def require_batch(self, batch: tuple[int, ...]) -> None:
         if len(self.problems) == 1:
@@ -194,13 +200,13 @@ class _Records:
         for store, value in zip(self.now, (W, loss, norm), strict=True):
             store[runs] = value
 
-    def keep(self, iteration: int) -> None:
+    def keep(self, iteration: int, last: bool = False) -> None:
         if self.iterations and self.iterations[-1] == iteration:
             return
         self.iterations.append(iteration)
         for series, value in zip((self.W, self.loss, self.norm), self.now, strict=True):
             series.append(value.copy())
-        if len(self.iterations) >= self.most:
+        if len(self.iterations) >= self.most and not last:  # the end of the path stays
             self.stride *= 2
             for series in (self.iterations, self.W, self.loss, self.norm):
                 del series[1::2]
@@ -208,6 +214,8 @@ class _Records:
 
 def _steps(lr: float | ArrayLike, batch: tuple[int, ...]) -> np.ndarray:
     steps = real_array("lr", lr)
+    if np.asarray(lr).dtype.kind == "b":
+        raise TypeError(f"lr must be a real number, the step of descent, but is {lr}")
     if not (np.isfinite(steps).all() and (steps > 0).all()):
         raise ValueError(
             f"lr must be positive and finite, but is {lr}: descent moves against the gradient"
@@ -231,16 +239,7 @@ def _trajectory(records, final, n_iters, reason, steps, batch) -> Trajectory:
     t = np.multiply.outer(iterations, steps)
     singular_values = np.linalg.svd(np.where(np.isfinite(path), path, 0.0), compute_uv=False)
 
-    def dense_output(at: float) -> np.ndarray:
-        """Linear interpolation between the records, each run at its own iteration."""
-        position = np.clip(np.broadcast_to(at / steps, batch), 0, iterations[-1])
-        k = np.clip(np.searchsorted(iterations, position), 1, max(count - 1, 1))
-        low, high = iterations[k - 1], iterations[np.minimum(k, count - 1)]
-        share = np.where(high > low, (position - low) / np.where(high > low, high - low, 1), 1.0)
-        where = np.indices(batch)
-        before, after = path[(k - 1, *where)], path[(np.minimum(k, count - 1), *where)]
-        return before + share[..., None, None] * (after - before)
-
+    dense_output = _Interpolation(path, iterations, steps, batch)
     single = not batch
     shaped = reason.reshape(batch)
     n_steps = n_iters.reshape(batch)
@@ -258,3 +257,26 @@ def _trajectory(records, final, n_iters, reason, steps, batch) -> Trajectory:
         n_gradients=int(n_steps) + 1 if single else n_steps + 1,
         dense_output=dense_output,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Interpolation:
+    """Linear interpolation between the records, each run at its own iteration.
+
+    A class, so that trajectories can be pickled.
+    """
+
+    path: np.ndarray
+    iterations: np.ndarray
+    steps: np.ndarray
+    batch: tuple[int, ...]
+
+    def __call__(self, at: float) -> np.ndarray:
+        path, iterations, count = self.path, self.iterations, len(self.iterations)
+        position = np.clip(np.broadcast_to(at / self.steps, self.batch), 0, iterations[-1])
+        k = np.clip(np.searchsorted(iterations, position), 1, max(count - 1, 1))
+        low, high = iterations[k - 1], iterations[np.minimum(k, count - 1)]
+        share = np.where(high > low, (position - low) / np.where(high > low, high - low, 1), 1.0)
+        where = np.indices(self.batch)
+        before, after = path[(k - 1, *where)], path[(np.minimum(k, count - 1), *where)]
+        return before + share[..., None, None] * (after - before)

@@ -15,12 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from mfbook.models import factors_of
 from mfbook.problems import MatrixCompletion
+from mfbook.problems.checks import real_array, require_problem, whole_number
 
 ORDER = 40
 GOAL_BITS = 100
@@ -48,11 +50,22 @@ def taylor_flow(
     log10_scale
         an integer exponent.
     times
-        rising times ≥ 0.
+        rising times ≥ 0; Fractions are taken exactly.
+    digits
+        how many decimal digits, at least 1.
 
     Returns
     -------
     W at each of the times, rounded to float64.
+
+    Raises
+    ------
+    TypeError
+        a problem of another kind, factors that are not a tuple, numbers that are none, a
+        log10_scale or digits that are no integers.
+    ValueError
+        factors that do not fit the problem or are a batch; times that do not rise, are negative or
+        not finite.
 
     Examples
     --------
@@ -63,22 +76,20 @@ def taylor_flow(
     >>> bool(abs(W[0, 0] - exact) < 1e-14)
     True
     """
-    if not isinstance(problem, MatrixCompletion):
-        raise TypeError(f"problem must be a MatrixCompletion, but is a {type(problem).__name__}")
+    require_problem(problem, entries="the series is written for observed entries")
     arrays = factors_of(problem, factors)
     if len(arrays) != 2 or arrays[0].ndim != 2:
         raise ValueError("taylor_flow follows one run of two factors")
-    if int(log10_scale) != log10_scale:
-        raise ValueError(f"log10_scale must be an integer, but is {log10_scale}")
-    if any(late <= early for early, late in zip([-1.0, *times], times, strict=False)):
-        raise ValueError("times must rise, and none may be negative")
+    log10_scale = whole_number("log10_scale", log10_scale)
+    digits = whole_number("digits", digits, least=1)
+    ends = _exact_times(times)
     # α² = 10^(2 log10_scale) must keep its digits.
     bits = int(np.ceil((digits - 2 * min(log10_scale, 0)) * np.log2(10)))
     series = _Series(problem, bits)
-    scale = Fraction(10) ** int(log10_scale)
+    scale = Fraction(10) ** log10_scale
     A, B = (series.fixed(factor, scale) for factor in arrays)
     t, found = Fraction(0), []
-    for end in map(Fraction, times):
+    for end in ends:
         while t < end:
             A, B, h = series.step(A, B, end - t)
             t += h
@@ -86,6 +97,20 @@ def taylor_flow(
                 t = end
         found.append(series.floats((A @ B) >> bits))
     return found
+
+
+def _exact_times(times) -> list[Fraction]:
+    """The times as fractions of Python's integers: those of NumPy overflow without a word."""
+    rounded = real_array("times", times, ndim=1, finite=True)
+    exact = [
+        Fraction(given) if isinstance(given, Fraction | int) else Fraction(float(time))
+        for given, time in zip(times, rounded, strict=True)
+    ]
+    if any(time < 0 for time in exact):
+        raise ValueError(f"times must be at least 0, where the flow starts, but are {times}")
+    if any(late <= early for early, late in pairwise(exact)):
+        raise ValueError(f"times must rise, but are {times}; sort them, each once")
+    return exact
 
 
 class _Series:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -108,13 +109,12 @@ class Trajectory:
             raise ValueError(f"t must lie in [{first:g}, {last:g}], but is {t:g}")
 
     def __getitem__(self, run) -> Trajectory:
-        """One run of a batch, with its phases; `run` is an index into all the leading axes."""
-        run = run if isinstance(run, tuple) else (run,)
-        if len(run) != np.ndim(self.converged):
-            raise IndexError(
-                f"this trajectory has {np.ndim(self.converged)} leading axes, but the index has "
-                f"{len(run)}; give one number an axis"
-            )
+        """One run of a batch, with its phases; `run` is an index into all the leading axes.
+
+        That is an integer, or a tuple of one integer an axis. Raises TypeError for slices and
+        whatever else is no integer, IndexError for an index that is out of range.
+        """
+        run = self._index(run if isinstance(run, tuple) else (run,))
         # A run that stopped before the last of its batch repeats its end point from there on.
         moving = np.flatnonzero(np.diff(self.loss[(slice(None), *run)]))
         length = moving[-1] + 2 if moving.size else 1
@@ -125,9 +125,7 @@ class Trajectory:
         }
         series["t"] = t[:length]
 
-        def dense_output(at: float) -> np.ndarray:
-            return self.dense_output(at)[run]
-
+        dense_output = _OneOf(self.dense_output, run)
         return replace(
             self,
             **series,
@@ -141,6 +139,23 @@ class Trajectory:
             dense_output=dense_output,
         )
 
+    def _index(self, run: tuple) -> tuple[int, ...]:
+        axes = np.shape(self.converged)
+        if len(run) != len(axes):
+            raise IndexError(
+                f"this trajectory has {len(axes)} leading axes, but the index has "
+                f"{len(run)}; give one number an axis"
+            )
+        for k, size in zip(run, axes, strict=True):
+            if isinstance(k, bool | np.bool_) or not hasattr(k, "__index__"):
+                raise TypeError(
+                    f"an index of a trajectory must be an integer, but is {k!r}; take one run at "
+                    "a time, [trajectory[k] for k in range(…)]"
+                )
+            if not -size <= operator.index(k) < size:
+                raise IndexError(f"an index must be below {size}, the number of runs, but is {k}")
+        return tuple(map(operator.index, run))
+
     def __repr__(self) -> str:
         if np.ndim(self.converged):
             converged = int(np.sum(self.converged))
@@ -149,6 +164,17 @@ class Trajectory:
             f"Trajectory({self.reason}, loss {self.loss[-1]:.1e}, t = {self.t[-1]:.4g}, "
             f"{self.n_steps} steps, {len(self.phases)} phases)"
         )
+
+
+@dataclass(frozen=True, eq=False)
+class _OneOf:
+    """The dense output of one run of a batch; a class, so that it can be pickled."""
+
+    batch: Callable[[float], np.ndarray]
+    run: tuple[int, ...]
+
+    def __call__(self, t: float) -> np.ndarray:
+        return self.batch(t)[self.run]
 
 
 def resting_times(gradient_norm: np.ndarray, prominence: float = 10.0) -> list[int]:

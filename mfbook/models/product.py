@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Set
 from itertools import pairwise
 
 import numpy as np
 
-from mfbook.problems.checks import real_array, require_finite
+from mfbook.problems.checks import (
+    generator,
+    real_array,
+    require_finite,
+    require_problem,
+    shape_of,
+    whole_number,
+)
 
 
 def product(arrays: list[np.ndarray]) -> np.ndarray:
@@ -35,14 +43,11 @@ def factors_of(problem, factors) -> tuple[np.ndarray, ...]:
     """Return `factors` as float64 arrays whose product has the problem's shape.
 
     Leading axes (seeds, scales) are broadcast against each other. Raises where the product is
-    not defined, has another shape, or holds entries that are not finite.
+    not defined, has another shape, or holds entries that are not finite, and where there is no
+    run: a leading axis of length 0.
     """
-    if isinstance(factors, np.ndarray):
-        raise TypeError(
-            "factors must be a tuple in product order, W = factors[0] @ factors[1] @ …; for an "
-            "unfactored model write (W,)"
-        )
-    arrays = [real_array(f"factor {k}", factor) for k, factor in enumerate(factors)]
+    require_problem(problem)
+    arrays = [real_array(f"factor {k}", factor) for k, factor in enumerate(in_order(factors))]
     shapes = [array.shape for array in arrays]
     if not arrays or min(array.ndim for array in arrays) < 2:
         raise ValueError(f"factors must be matrices, but have the shapes {shapes}")
@@ -64,7 +69,27 @@ def factors_of(problem, factors) -> tuple[np.ndarray, ...]:
         raise ValueError(
             f"the leading axes of the factors must agree, but their shapes are {shapes}"
         ) from None
+    if 0 in batch:
+        raise ValueError(
+            f"the leading axes of the factors must hold at least one run, but are {batch}"
+        )
     return tuple(np.broadcast_to(a, batch + a.shape[-2:]).copy() for a in arrays)
+
+
+def in_order(factors) -> list:
+    """The factors as a list, or why they are none."""
+    if not isinstance(factors, Iterable) or isinstance(factors, (str, bytes, Mapping, Set)):
+        raise TypeError(
+            "factors must be a tuple in product order, W = factors[0] @ factors[1] @ …, but are "
+            f"{'None' if factors is None else 'a ' + type(factors).__name__}; small_init(shape, "
+            "rng=0) draws them"
+        )
+    if hasattr(factors, "__array__"):
+        raise TypeError(
+            "factors must be a tuple in product order, W = factors[0] @ factors[1] @ …, but are "
+            "one array; for an unfactored model write (W,)"
+        )
+    return list(factors)
 
 
 def small_init(
@@ -86,7 +111,14 @@ def small_init(
     rng
         a `numpy.random.Generator` or an integer seed; required, so that every start is explicit.
     batch
-        leading axes, for many starts at once.
+        leading axes, for many starts at once: an integer or a tuple of them.
+
+    Raises
+    ------
+    TypeError
+        no rng, a shape that is no pair, sizes that are no integers.
+    ValueError
+        sizes below 1.
 
     Examples
     --------
@@ -95,16 +127,11 @@ def small_init(
     >>> [factor.shape for factor in small_init((3, 4), depth=3, width=5, rng=0, batch=100)]
     [(100, 3, 5), (100, 5, 5), (100, 5, 4)]
     """
-    if rng is None:
-        raise TypeError("rng must be a numpy Generator or an integer seed, so that runs repeat")
-    m, n = shape
-    if width is None:
-        width = min(m, n)
-    if min(m, n, depth, width) < 1:
-        raise ValueError(
-            f"shape, depth and width must be at least 1, but are {tuple(shape)}, {depth}, {width}"
-        )
-    rng = np.random.default_rng(rng)
-    batch = (batch,) if np.ndim(batch) == 0 else tuple(batch)
+    m, n = shape_of(shape)
+    depth = whole_number("depth", depth, least=1)
+    width = min(m, n) if width is None else whole_number("width", width, least=1)
+    rng = generator(rng)
+    axes = batch if isinstance(batch, (tuple, list)) else (batch,)
+    batch = tuple(whole_number("an axis of batch", axis, least=1) for axis in axes)
     sizes = [m, *[width] * (depth - 1), n]
     return tuple(rng.standard_normal((*batch, rows, cols)) for rows, cols in pairwise(sizes))

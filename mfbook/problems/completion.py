@@ -7,10 +7,19 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mfbook.problems.checks import observed_mask, real_array, require_finite
-from mfbook.problems.least_squares import LeastSquares, require_loss, truth_of
+from mfbook.problems.checks import (
+    index_array,
+    observed_mask,
+    real_array,
+    require_finite,
+    shape_of,
+)
+from mfbook.problems.graph import components
+from mfbook.problems.least_squares import LeastSquares, require_loss, require_name, truth_of
+from mfbook.problems.text import printable, read_matrix
 
-UNOBSERVED_WORDS = frozenset({"?", "*", "★", "nan"})
+# A matrix that is kept whole takes 9 bytes an entry.
+LARGEST_FROM_TRIPLETS = 10**9
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -28,7 +37,7 @@ class MatrixCompletion(LeastSquares):
     Parameters
     ----------
     values
-        (m, n) array of real numbers; unobserved entries may hold anything, NaN included.
+        (m, n) array of real numbers; unobserved entries may hold any number, NaN included.
     mask
         (m, n) boolean array, True where an entry is observed; at least one must be.
     loss
@@ -41,9 +50,11 @@ class MatrixCompletion(LeastSquares):
     Raises
     ------
     TypeError
-        complex numbers, or a mask that is not boolean.
+        values that are no array of real numbers (complex numbers, text, dates, None, sparse
+        matrices), or a mask that is not boolean.
     ValueError
-        shapes that disagree, an empty mask, an observed value that is not finite.
+        shapes that disagree, an empty mask, an observed value that is not finite, a masked array
+        with masked entries (`from_array` reads those as unobserved).
 
     Examples
     --------
@@ -57,6 +68,7 @@ class MatrixCompletion(LeastSquares):
     """
 
     _residual_ndim = 2
+    observes_entries = True
 
     values: np.ndarray
     mask: np.ndarray
@@ -79,6 +91,7 @@ class MatrixCompletion(LeastSquares):
             )
         require_finite("an observed value", values, where=mask)
         require_loss(self.loss)
+        require_name(self.name)
         values[~mask] = np.nan
         values.setflags(write=False)
         object.__setattr__(self, "values", values)
@@ -87,39 +100,146 @@ class MatrixCompletion(LeastSquares):
 
     @classmethod
     def from_text(cls, text: str, **options) -> MatrixCompletion:
-        """Read a problem from rows of words; `?`, `*`, `★` and `nan` are unobserved.
+        """Read a problem from rows of words, as people type or paste them.
 
-        Rows end with `;` or a newline, words are separated by spaces or commas. Options are those
-        of the class.
+        Rows end with `;` or a newline; a line without anything is no row. Where the text holds a
+        comma, commas separate the cells of a row; otherwise, where it holds a tab, tabs do; a cell
+        with nothing in it is an unobserved entry, also the one after the last comma of a row, so
+        that no entry moves. Inside a cell, and where there is neither, spaces separate the
+        entries. Square brackets around rows and around the whole, as Python and NumPy print them,
+        are taken off.
+
+        Unobserved are `?` `*` `★` `⋆` `☆` `_` `.` `-` `−` `–` `—` and, in upper or lower case,
+        `nan` `na` `n/a` `<na>` `none` `null`. Numbers are decimal with a point, `-2.5e1`; the minus
+        signs `−` `–` in front of a digit are understood. A comma is never a decimal comma, and
+        there is no row or column of labels. A byte-order mark at the start is skipped.
+
+        Options are those of the class.
+
+        Raises
+        ------
+        TypeError
+            what is not a string.
+        ValueError
+            rows of different lengths, a word that is neither a number nor one of those above,
+            and text that can be read in two ways: semicolons inside lines of single entries
+            (rows, or cells?), tabs both in front of all rows and inside them, an empty line
+            inside a single column.
 
         >>> MatrixCompletion.from_text("1 2 ?; 3 ? ?; ? ? 5")
         MatrixCompletion('1 2 ★; 3 ★ ★; ★ ★ 5')
+        >>> MatrixCompletion.from_text("1,,−3.5\\n,NA,2\\n")
+        MatrixCompletion('1 ★ -3.5; ★ ★ 2')
         """
-        rows = [row.replace(",", " ").split() for row in text.replace(";", "\n").splitlines()]
-        rows = [row for row in rows if row]
-        if not rows:
-            raise ValueError("the text holds no row; write one like '1 2; 3 ?'")
-        widths = [len(row) for row in rows]
-        if len(set(widths)) > 1:
-            raise ValueError(
-                f"all rows must have the same number of entries, but they have {widths}; write "
-                "'?' for an entry that is not observed"
+        return cls(*read_matrix(text), **options)
+
+    @classmethod
+    def from_array(cls, values: ArrayLike, **options) -> MatrixCompletion:
+        """The problem whose observed entries are those of `values` that are known.
+
+        Unobserved are NaN, the masked entries of a masked array, None and pandas' NA.
+
+        Parameters
+        ----------
+        values
+            (m, n) array, or what makes one: nested lists, a DataFrame (its labels are dropped).
+        options
+            those of the class: loss, truth, name.
+
+        Raises
+        ------
+        TypeError
+            what is no array of real numbers; a sparse matrix, whose missing entries may be zeros
+            (`from_triplets` takes its observed entries).
+        ValueError
+            no known entry, an infinite one, other than two dimensions.
+
+        >>> MatrixCompletion.from_array([[1, 2], [3, np.nan]])
+        MatrixCompletion('1 2; 3 ★')
+        >>> MatrixCompletion.from_array(np.ma.masked_equal([[1, 2], [3, -9]], -9), loss="half")
+        MatrixCompletion('1 2; 3 ★')
+        """
+        if "mask" in options:
+            raise TypeError(
+                "from_array finds the observed entries by itself, but was given a mask; write "
+                "MatrixCompletion(values, mask)"
             )
-        values = np.full((len(rows), widths[0]), np.nan)
-        mask = np.zeros(values.shape, dtype=bool)
-        for i, row in enumerate(rows):
-            for j, word in enumerate(row):
-                if word.lower() in UNOBSERVED_WORDS:
-                    continue
-                try:
-                    values[i, j] = float(word)
-                except ValueError:
-                    raise ValueError(
-                        f"row {i}, column {j}: {word!r} is neither a number nor one of "
-                        f"{', '.join(sorted(UNOBSERVED_WORDS))}"
-                    ) from None
-                mask[i, j] = True
-        return cls(values, mask, **options)
+        values = real_array("values", values, ndim=2, unknown=True)
+        return cls(values, ~np.isnan(values), **options)
+
+    @classmethod
+    def from_triplets(
+        cls,
+        rows: ArrayLike,
+        cols: ArrayLike,
+        values: ArrayLike,
+        *,
+        shape: tuple[int, int] | None = None,
+        **options,
+    ) -> MatrixCompletion:
+        """The problem with the observed entries M[rows[l], cols[l]] = values[l], l = 0, …, k − 1.
+
+        An entry that is given more than once with one value is one observed entry, and counts
+        once in the loss.
+
+        Parameters
+        ----------
+        rows, cols
+            (k,) integers that count from 0.
+        values
+            (k,) finite numbers.
+        shape
+            (m, n); the smallest that holds all entries if None.
+        options
+            those of the class: loss, truth, name.
+
+        Raises
+        ------
+        TypeError
+            what is no vector of numbers.
+        ValueError
+            vectors of different lengths or without an entry, an index that is negative, no
+            integer or outside of the shape, an entry that is given with two values.
+
+        >>> MatrixCompletion.from_triplets([0, 1, 1], [0, 0, 2], [3.0, 4.0, 5.0])
+        MatrixCompletion('3 ★ ★; 4 ★ 5')
+        """
+        rows, cols = index_array("rows", rows), index_array("cols", cols)
+        numbers = real_array("values", values, ndim=1, finite=True)
+        if not len(rows) == len(cols) == len(numbers):
+            raise ValueError(
+                "rows, cols and values must have one length, but have "
+                f"{len(rows)}, {len(cols)} and {len(numbers)}"
+            )
+        if not len(rows):
+            raise ValueError(
+                "the triplets hold no entry: gradient flow has nothing to fit; give at least one"
+            )
+        least = int(rows.max()) + 1, int(cols.max()) + 1
+        shape = least if shape is None else shape_of(shape)
+        if least[0] > shape[0] or least[1] > shape[1]:
+            raise ValueError(
+                f"the entries must lie in the shape {shape}, but the largest indices are "
+                f"{least[0] - 1} and {least[1] - 1}; they count from 0"
+            )
+        if shape[0] * shape[1] > LARGEST_FROM_TRIPLETS:
+            raise ValueError(
+                f"the matrix must have at most {LARGEST_FROM_TRIPLETS:,} entries, for it is kept "
+                f"whole, but has the shape {shape}; number the rows and columns that occur with "
+                "np.unique(rows, return_inverse=True)"
+            )
+        matrix, mask = np.full(shape, np.nan), np.zeros(shape, dtype=bool)
+        matrix[rows, cols], mask[rows, cols] = numbers, True
+        clash = np.flatnonzero(matrix[rows, cols] != numbers)
+        if clash.size:
+            first = int(clash[0])
+            i, j = int(rows[first]), int(cols[first])
+            other = int(np.flatnonzero((rows == i) & (cols == j) & (numbers != numbers[first]))[0])
+            raise ValueError(
+                f"an entry must have one value, but ({i}, {j}) is {numbers[first]:g} in triplet "
+                f"{first} and {numbers[other]:g} in triplet {other}; keep one, or their mean"
+            )
+        return cls(matrix, mask, **options)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -134,7 +254,28 @@ class MatrixCompletion(LeastSquares):
         return np.where(self.mask, self._candidate(W) - self.values, 0.0)
 
     def _gradient_of(self, residual: np.ndarray) -> np.ndarray:
-        return 2.0 * self._weight * residual
+        return 2.0 * self.weight * residual
+
+    @property
+    def targets(self) -> np.ndarray:
+        """The N observed values, row by row."""
+        return self.values[self.mask]
+
+    def measure(self, W: ArrayLike) -> np.ndarray:
+        """The observed entries of W, row by row; (..., N) for W of shape (..., m, n)."""
+        return self._candidate(W)[..., self.mask]
+
+    def adjoint(self, r: ArrayLike) -> np.ndarray:
+        """The matrix with r on the observed entries, zero elsewhere; (..., m, n) for (..., N)."""
+        r = self._weights(r)
+        W = np.zeros((*r.shape[:-1], *self.shape))
+        W[..., self.mask] = r
+        return W
+
+    @property
+    def parts(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The connected components of the observed entries, as `components(mask)`."""
+        return components(self.mask)
 
     def words(self) -> list[list[str]]:
         """The matrix as words, ★ where nothing is observed."""
@@ -147,6 +288,9 @@ class MatrixCompletion(LeastSquares):
         if max(self.shape) > 8:
             return f"MatrixCompletion(<{self.n_observed} entries of {self.shape}>)"
         return f"MatrixCompletion({'; '.join(' '.join(row) for row in self.words())!r})"
+
+    def __str__(self) -> str:
+        return printable(repr(self))
 
     def _repr_latex_(self) -> str | None:
         if max(self.shape) > 8:

@@ -4,6 +4,7 @@
 MatrixCompletion('1 2 ★; 3 4 ★; ★ ★ 5')
 """
 
+from mfbook.problems.checks import real_number
 from mfbook.problems.completion import MatrixCompletion
 
 
@@ -41,13 +42,12 @@ runaway_3x3 = _read("2 1 1; -1 -1 -1; 2 -3 ?", "runaway 3×3")
 def nuclear_norm_counterexample(R: float) -> MatrixCompletion:
     """The 4×4 problem whose flow keeps rank 1 and not the smallest nuclear norm, for R > 1.
 
-    (Li, Luo & Lyu 2021, Example 5.9 / Proposition B.2.)
+    (Li, Luo & Lyu 2021, Example 5.9 / Proposition B.2.) Raises ValueError for another R.
 
     >>> nuclear_norm_counterexample(100)
     MatrixCompletion('★ ★ 1 100; ★ ★ 100 ★; 1 100 ★ ★; 100 ★ ★ ★')
     """
-    if not R > 1:
-        raise ValueError(f"R must exceed 1 for the example to be one, but is {R}")
+    R = real_number("R", R, above=1, because="the example needs R to exceed 1")
     return _read(
         f"? ? 1 {R!r}; ? ? {R!r} ?; 1 {R!r} ? ?; {R!r} ? ? ?",
         f"nuclear-norm counterexample, R = {R:g}",

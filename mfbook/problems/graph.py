@@ -13,7 +13,7 @@ import networkx as nx
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mfbook.problems.checks import observed_mask
+from mfbook.problems.checks import observed_mask, whole_number
 
 LARGEST_CATALOGUE = 5
 
@@ -106,18 +106,20 @@ def sampling_patterns(n: int, size: int | None = None) -> list[np.ndarray]:
     (Bai et al. 2024, Section B.3, lists 23 of the 25 classes of n = 3.)
 
     The classes of size s + 1 are found by adding an entry to those of size s in all ways.
-    Supported for n ≤ 5 (n = 6 has more than 100,000 classes).
+    Supported for n ≤ 5 (n = 6 has more than 100,000 classes). Raises ValueError for another n, or
+    a size that no pattern has, and TypeError for what is no integer.
 
     >>> [len(sampling_patterns(3, size)) for size in range(1, 10)]
     [1, 2, 4, 5, 5, 4, 2, 1, 1]
     """
-    if not 1 <= n <= LARGEST_CATALOGUE:
+    n = whole_number("n", n, least=1)
+    if n > LARGEST_CATALOGUE:
         raise ValueError(
             f"n must be between 1 and {LARGEST_CATALOGUE}, but is {n}: larger catalogues do not "
             "fit in memory; draw random masks instead"
         )
-    if size is not None and not 1 <= size <= n * n:
-        raise ValueError(f"size must be between 1 and {n * n} for n = {n}, but is {size}")
+    if size is not None:
+        size = whole_number("size", size, least=1, most=n * n, because=f"n = {n}")
     found: list[np.ndarray] = []
     level = np.zeros((1, n, n), dtype=bool)
     for entries in range(1, (n * n if size is None else size) + 1):

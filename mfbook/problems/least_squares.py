@@ -13,7 +13,7 @@ LOSSES = ("mean", "half")
 
 
 def require_loss(loss: str) -> None:
-    if loss not in LOSSES:
+    if not isinstance(loss, str) or loss not in LOSSES:
         raise ValueError(
             f"loss must be 'mean' (the mean of the squared residuals) or 'half' (half their "
             f"sum), but is {loss!r}"
@@ -32,16 +32,29 @@ def truth_of(truth: ArrayLike | None, shape: tuple[int, int]) -> np.ndarray | No
 
 
 class LeastSquares:
-    """The loss of a vector or matrix of residuals, shared by both kinds of problem."""
+    """The loss of a vector or matrix of residuals, shared by both kinds of problem.
+
+    What engines ask a problem, whatever its class:
+
+    * `measure(W)`, the vector (⟨X_l, W⟩)_l, and `adjoint(r)` = Σ r_l X_l, its transpose;
+    * `targets`, the y_l that the measurements should be;
+    * `weight`, the factor c in f(W) = c Σ r_l²;
+    * `parts`, pairs (rows, cols) of index arrays: blocks of W that no measurement links;
+    * `observes_entries`, whether the X_l are entries, told by `mask` and `values`.
+    """
 
     loss: str
     n_observed: int
+    observes_entries: ClassVar[bool] = False
     _residual_ndim: ClassVar[int]
 
     @property
-    def _weight(self) -> float:
+    def weight(self) -> float:
         """Factor c in loss = c · Σ r²."""
         return 0.5 if self.loss == "half" else 1.0 / self.n_observed
+
+    # The name that older code of the engines asks for.
+    _weight = weight
 
     def loss_value(self, W: ArrayLike) -> float | np.ndarray:
         """f(W); an array over the leading axes of W where it has any."""
@@ -58,11 +71,28 @@ class LeastSquares:
 
     def _loss_of(self, residual: np.ndarray) -> float | np.ndarray:
         axes = tuple(range(-self._residual_ndim, 0))
-        value = self._weight * np.square(residual).sum(axis=axes)
+        value = self.weight * np.square(residual).sum(axis=axes)
         return float(value) if np.ndim(value) == 0 else value
 
     def _candidate(self, W: ArrayLike) -> np.ndarray:
-        W = np.asarray(W, dtype=np.float64)
+        # Engines come here once a step, with arrays that need no look.
+        if type(W) is not np.ndarray or W.dtype != np.float64:
+            W = real_array("W", W)
         if W.shape[-2:] != self.shape:
             raise ValueError(f"W must end in the problem's shape {self.shape}, but has {W.shape}")
         return W
+
+    def _weights(self, r: ArrayLike) -> np.ndarray:
+        """One number a measurement, with any leading axes."""
+        r = real_array("r", r)
+        if r.shape[-1:] != (self.n_observed,):
+            raise ValueError(
+                f"r must hold one number a measurement, {self.n_observed}, in its last axis, but "
+                f"has shape {r.shape}"
+            )
+        return r
+
+
+def require_name(name: str) -> None:
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a string, but is {name!r}")

@@ -1,27 +1,36 @@
-"""Random problems that several experiments draw from."""
+"""Random problems that several experiments draw from.
+
+Where a function takes `rng`, that is a NumPy Generator, which is drawn on, or a seed (an integer or
+a list of them), which gives the same answer at every call. Bad sizes raise ValueError, other kinds
+of things TypeError.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from mfbook.problems import MatrixCompletion
+from mfbook.problems.checks import generator, shape_of, whole_number
 from mfbook.problems.graph import connectivity
 
+#: a NumPy generator, which is drawn on, or a seed for a new one
+Rng = np.random.Generator | int | list[int]
 
-def random_mask(rng: np.random.Generator, shape: tuple[int, int], size: int) -> np.ndarray:
+
+def random_mask(rng: Rng, shape: tuple[int, int], size: int) -> np.ndarray:
     """A mask with `size` observed entries, all sets of that size equally likely.
 
     >>> int(random_mask(np.random.default_rng(0), (4, 4), 7).sum())
     7
     """
-    if not 1 <= size <= shape[0] * shape[1]:
-        raise ValueError(f"size must be between 1 and {shape[0] * shape[1]}, but is {size}")
+    rng, shape = generator(rng), shape_of(shape)
+    size = whole_number("size", size, least=1, most=shape[0] * shape[1])
     mask = np.zeros(shape[0] * shape[1], dtype=bool)
     mask[rng.permutation(mask.size)[:size]] = True
     return mask.reshape(shape)
 
 
-def random_block_mask(rng: np.random.Generator, d: int) -> np.ndarray:
+def random_block_mask(rng: Rng, d: int) -> np.ndarray:
     """A d×d mask that is disconnected with complete bipartite components.
 
     Rows and columns draw one of two or three groups, and an entry is observed where they agree.
@@ -29,8 +38,8 @@ def random_block_mask(rng: np.random.Generator, d: int) -> np.ndarray:
     >>> connectivity(random_block_mask(np.random.default_rng(0), 4))
     'complete-bipartite'
     """
-    if d < 2:
-        raise ValueError(f"d must be at least 2 for two components, but is {d}")
+    rng = generator(rng)
+    d = whole_number("d", d, least=2, because="there must be room for two components")
     while True:
         groups = rng.integers(2, 4)
         mask = rng.integers(0, groups, d)[:, None] == rng.integers(0, groups, d)
@@ -38,29 +47,49 @@ def random_block_mask(rng: np.random.Generator, d: int) -> np.ndarray:
             return mask
 
 
-def random_low_rank(rng: np.random.Generator, shape: tuple[int, int], rank: int) -> np.ndarray:
-    """A product of Gaussian factors of inner dimension `rank`."""
+def random_low_rank(rng: Rng, shape: tuple[int, int], rank: int) -> np.ndarray:
+    """A product of Gaussian factors of inner dimension `rank` ≥ 0.
+
+    >>> random_low_rank(0, (4, 3), 2).shape
+    (4, 3)
+    """
+    rng, shape = generator(rng), shape_of(shape)
+    rank = whole_number("rank", rank, least=0)
     return rng.standard_normal((shape[0], rank)) @ rng.standard_normal((rank, shape[1]))
 
 
 def random_block_problem(
-    rng: np.random.Generator,
+    rng: Rng,
     blocks: list[tuple[int, int]] | None = None,
     ranks: list[int] | None = None,
 ) -> MatrixCompletion:
     """A problem with complete bipartite components, rows and columns in random order.
 
     Every block of the given shapes is a product of Gaussian factors of its rank; two or three
-    blocks of one to three rows and columns, and any rank that fits, are drawn if not given.
+    blocks of one to three rows and columns, and any rank from 1 on that fits, are drawn if not
+    given. Raises ValueError for a rank that a block cannot have, or without a block.
 
     >>> problem = random_block_problem(np.random.default_rng(0), [(2, 2), (1, 3)], [1, 1])
     >>> problem.shape, problem.n_observed, connectivity(problem.mask)
     ((3, 5), 7, 'complete-bipartite')
     """
+    rng = generator(rng)
     if blocks is None:
         blocks = [tuple(rng.integers(1, 4, 2)) for _ in range(rng.integers(2, 4))]
     if ranks is None:
         ranks = [int(rng.integers(1, min(block) + 1)) for block in blocks]
+    blocks = [shape_of(block) for block in blocks]
+    ranks = [whole_number("a rank", rank, least=0) for rank in ranks]
+    if not blocks or len(blocks) != len(ranks):
+        raise ValueError(
+            "there must be at least one block, and one rank a block, but there are "
+            f"{len(blocks)} blocks and {len(ranks)} ranks"
+        )
+    for block, rank in zip(blocks, ranks, strict=True):
+        if rank > min(block):
+            raise ValueError(
+                f"a block of shape {block} must have rank at most {min(block)}, but {rank} is asked"
+            )
     m, n = (sum(block[k] for block in blocks) for k in (0, 1))
     M, mask = np.zeros((m, n)), np.zeros((m, n), dtype=bool)
     i = j = 0
@@ -73,7 +102,7 @@ def random_block_problem(
 
 
 def figure_1_population(
-    count: int, rng: np.random.Generator
+    count: int, rng: Rng
 ) -> tuple[list[MatrixCompletion], list[tuple[int, int]]]:
     """The problems of Bai et al. 2024, Figure 1: 4×4, ranks 1 to 3, three sample sizes each.
 
@@ -84,6 +113,7 @@ def figure_1_population(
     >>> len(problems), sizes[0], sizes[-1], problems[-1].n_observed
     (18, (1, 6), (3, 16), 16)
     """
+    rng, count = generator(rng), whole_number("count", count, least=0)
     problems, sizes = [], []
     for rank in (1, 2, 3):
         for size in 8 * rank - rank**2 + np.array([-1, 0, 1]):
@@ -115,6 +145,8 @@ def connected_population(
     >>> {connectivity(problem.mask) for problem in problems}
     {'connected'}
     """
+    count = whole_number("count", count, least=0)
+    seed = whole_number("seed", seed, least=0)
     triples = [
         (n, rank, size)
         for n in range(2, 7)

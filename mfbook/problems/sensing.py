@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mfbook.problems.checks import real_array, require_finite
-from mfbook.problems.least_squares import LeastSquares, require_loss, truth_of
+from mfbook.problems.least_squares import LeastSquares, require_loss, require_name, truth_of
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -31,9 +31,9 @@ class MatrixSensing(LeastSquares):
     Raises
     ------
     TypeError
-        complex numbers.
+        what is no array of real numbers: complex numbers, text, dates, None, sparse matrices.
     ValueError
-        shapes that disagree, no measurement, entries that are not finite.
+        shapes that disagree, no measurement, entries that are not finite or masked.
 
     Examples
     --------
@@ -67,6 +67,7 @@ class MatrixSensing(LeastSquares):
         require_finite("measurements", measurements)
         require_finite("targets", targets)
         require_loss(self.loss)
+        require_name(self.name)
         measurements.setflags(write=False)
         targets.setflags(write=False)
         object.__setattr__(self, "measurements", measurements)
@@ -84,12 +85,31 @@ class MatrixSensing(LeastSquares):
     def residual(self, W: ArrayLike) -> np.ndarray:
         """⟨X_l, W⟩ − y_l; (..., k) for W of shape (..., m, n)."""
         W = self._candidate(W)
+        return self._measured(W) - self.targets
+
+    def measure(self, W: ArrayLike) -> np.ndarray:
+        """⟨X_l, W⟩; (..., k) for W of shape (..., m, n)."""
+        return self._measured(self._candidate(W))
+
+    def _measured(self, W: np.ndarray) -> np.ndarray:
         flat = W.reshape(*W.shape[:-2], -1)
-        return flat @ self.measurements.reshape(self.n_observed, -1).T - self.targets
+        return flat @ self.measurements.reshape(self.n_observed, -1).T
+
+    def adjoint(self, r: ArrayLike) -> np.ndarray:
+        """Σ r_l X_l; (..., m, n) for r of shape (..., k)."""
+        return self._adjoint(self._weights(r))
+
+    def _adjoint(self, r: np.ndarray) -> np.ndarray:
+        flat = r @ self.measurements.reshape(self.n_observed, -1)
+        return flat.reshape(*r.shape[:-1], *self.shape)
+
+    @property
+    def parts(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """One part, all rows and columns: measurements may link anything."""
+        return [(np.arange(self.shape[0]), np.arange(self.shape[1]))]
 
     def _gradient_of(self, residual: np.ndarray) -> np.ndarray:
-        flat = residual @ self.measurements.reshape(self.n_observed, -1)
-        return 2.0 * self._weight * flat.reshape(*residual.shape[:-1], *self.shape)
+        return 2.0 * self.weight * self._adjoint(residual)
 
     def __repr__(self) -> str:
         return f"MatrixSensing(<{self.n_observed} measurements of {self.shape}>)"

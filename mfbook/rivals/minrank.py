@@ -21,7 +21,8 @@ import networkx as nx
 import numpy as np
 
 from mfbook.problems import MatrixCompletion
-from mfbook.problems.graph import components, observation_graph
+from mfbook.problems.checks import require_problem, whole_number
+from mfbook.problems.graph import observation_graph
 
 NOISE = 64 * np.finfo(float).eps
 FITS = 1e-12
@@ -52,6 +53,11 @@ class MinRank:
     W: np.ndarray
     proof: str
     lower_bound: int
+
+    @property
+    def proven(self) -> bool:
+        """Whether every smaller rank is excluded, so that `rank` is the smallest."""
+        return self.lower_bound == self.rank
 
 
 def min_rank(problem: MatrixCompletion, *, starts: int = 64) -> MinRank:
@@ -93,13 +99,16 @@ def min_rank(problem: MatrixCompletion, *, starts: int = 64) -> MinRank:
     TypeError
         any other problem; the arguments above are about entries.
     ValueError
-        `starts` below 1.
+        `starts` below 1; data over so many magnitudes that no matrix of the smallest rank has
+        entries that a float can hold.
 
     Examples
     --------
     >>> found = min_rank(MatrixCompletion.from_text("1 2 ?; 3 4 ?; ? ? 5"))
     >>> found.rank
     2
+    >>> found.proven
+    True
     >>> found.proof
     'the alternating product around the cycle (1,1) (1,0) (0,0) (0,1) is 0.666667, not 1'
     >>> min_rank(MatrixCompletion.from_text("0 1; 2 ?")).rank
@@ -110,15 +119,13 @@ def min_rank(problem: MatrixCompletion, *, starts: int = 64) -> MinRank:
     Bai, Zhao & Zhang 2024, Theorem 3, on when gradient flow finds it. Woerdeman 1989 gives the
     minimum rank of staircase patterns, where the sequences of rows are sharp.
     """
-    if not isinstance(problem, MatrixCompletion):
-        raise TypeError(
-            f"min_rank needs a MatrixCompletion, but got a {type(problem).__name__}: its proofs "
-            "are about observed entries; measurements are not supported"
-        )
-    if starts < 1:
-        raise ValueError(f"starts must be at least 1, but is {starts}")
+    require_problem(
+        problem,
+        entries="the proofs of min_rank are about observed entries; measurements are not supported",
+    )
+    starts = whole_number("starts", starts, least=1)
     parts = []
-    for rows, cols in components(problem.mask):
+    for rows, cols in problem.parts:
         block = np.ix_(rows, cols)
         truth = None if problem.truth is None else problem.truth[block]
         mask = problem.mask[block]
@@ -131,9 +138,20 @@ def min_rank(problem: MatrixCompletion, *, starts: int = 64) -> MinRank:
         A[rows, : part.A.shape[1]] = part.A
         B[: part.A.shape[1], cols] = part.B
     strongest = max((part for _, _, part in parts), key=lambda part: part.lower_bound)
-    proven = strongest.lower_bound == rank
-    proof = strongest.reason if proven else NOT_PROVEN
-    return MinRank(rank, A @ B, proof, strongest.lower_bound)
+    proof = strongest.reason if strongest.lower_bound == rank else NOT_PROVEN
+    with np.errstate(over="ignore", invalid="ignore"):
+        W = A @ B
+    if not np.isfinite(W).all():
+        raise ValueError(
+            f"rank {rank} fits, but only with entries beyond 10^308, out of observed values from "
+            f"{_smallest(problem.targets):.3g} to {np.abs(problem.targets).max():.3g}; scale rows "
+            "and columns so that these are closer together, which changes no rank"
+        )
+    return MinRank(rank, W, proof, strongest.lower_bound)
+
+
+def _smallest(values: np.ndarray) -> float:
+    return np.abs(values[values != 0]).min(initial=np.inf)
 
 
 @dataclass(frozen=True, eq=False)
@@ -359,7 +377,13 @@ class _Component:
                 pair = (S[i], T[j]), (S[p], T[q])
                 equations.setdefault(pair, []).append((abcd - bd - cd + d, bd - d, cd - d, d))
         # All terms of the discriminant have degree 4·rank in the data, so this is their rounding.
-        rounding = 1e-12 * factorial(k) ** 4 * self.size ** (4 * rank)
+        # Of data that span hundreds of magnitudes they overflow, and then exclude nothing.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self.negative_discriminant(rank, equations)
+
+    def negative_discriminant(self, rank: int, equations: dict) -> str:
+        """The reason that two equations of one pair of entries give; "" if there is none."""
+        rounding = 1e-12 * factorial(rank + 1) ** 4 * self.size ** (4 * rank)
         for pair, minors in equations.items():
             for (a, b, c, d), (e, f, g, h) in combinations(minors, 2):
                 linear = b * g + d * e - f * c - h * a
@@ -477,4 +501,12 @@ def _balancing_scales(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     for _ in range(10):
         row = -((logs + col) * nonzero).sum(axis=1) / np.maximum(nonzero.sum(axis=1), 1)
         col = -((logs + row[:, None]) * nonzero).sum(axis=0) / np.maximum(nonzero.sum(axis=0), 1)
-    return np.exp2(np.round(row)), np.exp2(np.round(col))
+    with np.errstate(over="ignore", under="ignore"):
+        scales = np.exp2(np.round(row)), np.exp2(np.round(col))
+    if not all(np.isfinite(scale).all() and scale.all() for scale in scales):
+        raise ValueError(
+            f"observed values from {_smallest(values):.3g} to {np.abs(values).max():.3g} reach "
+            "beyond what floats can compare; scale rows and columns so that they are closer to 1, "
+            "which changes no rank"
+        )
+    return scales

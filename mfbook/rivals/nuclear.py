@@ -15,12 +15,21 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mfbook.problems import MatrixCompletion, MatrixSensing
-from mfbook.problems.checks import real_array
+from mfbook.problems.checks import flag, real_array, real_number, require_problem, whole_number
 
 EPS = np.finfo(float).eps
 # The interior point takes 0.2 s at 20×20, as long as Douglas–Rachford takes for a gap a hundred
 # times larger; at 30×30 it takes 1 s, and its memory grows with the fourth power of m + n.
 INTERIOR_POINT_LIMIT = 40
+# Where Douglas–Rachford does not arrive, that second is well spent.
+LAST_RESORT_LIMIT = 60
+# Steps of Douglas–Rachford over the size of the data. The first is the fastest for most data. Few
+# observed entries want a longer step, a spectrum over many magnitudes a shorter one: where the
+# first left a gap of 1e-4 or 3e-5 (22×22 with 48 entries; 30×30, singular values 10^-k) these
+# leave 1e-7 and 1e-6.
+STEPS = (0.2, 1.0, 0.02)
+# The relative gap that counts as reached where the caller asks for none.
+ENOUGH = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +50,8 @@ class Certified:
         what found W and the dual point.
     dual
         the dual point: (m, n), zero off the observed entries, or (k,), one weight a measurement.
+    converged
+        whether the gap is at most `tol` of the value, or 1e-6 of it where no tol was asked for.
     """
 
     W: np.ndarray
@@ -49,6 +60,7 @@ class Certified:
     gap: float
     solver: str
     dual: np.ndarray
+    converged: bool = True
 
 
 def min_nuclear_norm(
@@ -76,7 +88,9 @@ def min_nuclear_norm(
     Up to m + n = 40 Clarabel, CVXPY's interior-point solver, is called without CVXPY in between
     (2 ms at 4×4, 15 ms at 10×10, 0.2 s at 20×20; the gap is below 1e-8 of the value, and an entry
     that is not observed known to about its square root). Beyond it Douglas–Rachford splitting
-    runs (1 s at 100×100; gap below 1e-6 of the value).
+    runs (1 s at 100×100; gap mostly below 1e-7 of the value). Where it stops short, with few
+    entries or a spectrum over many magnitudes, Clarabel is called up to m + n = 60, and two other
+    step sizes are tried beyond; a gap above 1e-6 may remain, and `converged` is False then.
 
     Parameters
     ----------
@@ -87,17 +101,18 @@ def min_nuclear_norm(
         U Uᵀ with U moved onto the data by Gauss–Newton steps, so that it is positive
         semidefinite up to rounding.
     tol
-        the relative gap to aim at; 1e-9 for the interior point, 1e-7 for Douglas–Rachford if
-        None. What was reached is the `gap` of the result.
+        the relative gap to aim at, positive and finite; 1e-9 for the interior point, 1e-7 for
+        Douglas–Rachford if None. What was reached is the `gap` of the result.
     max_iters
-        of Douglas–Rachford.
+        of Douglas–Rachford, for each step size.
 
     Raises
     ------
     TypeError
-        not a problem.
+        not a problem; a psd that is not True or False, a tol or max_iters that is no number.
     ValueError
-        no matrix fits the measurements (the residual of the best one is named);
+        a tol or max_iters out of range; no matrix fits the measurements (the residual of the best
+        one is named);
         `psd=True` and no positive semidefinite matrix fits, or the problem is not square.
 
     Examples
@@ -114,32 +129,28 @@ def min_nuclear_norm(
     Bai, Zhao & Zhang 2024, Theorem 4, and Li, Luo & Lyu 2021, Proposition B.2, compare gradient
     flow with it.
     """
-    _require_problem(problem)
-    if psd and problem.shape[0] != problem.shape[1]:
-        raise ValueError(
-            f"a positive semidefinite matrix is square, but the problem has shape {problem.shape}; "
-            "leave psd=False"
-        )
-    if tol is not None and not tol > 0:
-        raise ValueError(
-            f"tol must be positive, but is {tol}; the gap never closes to the last bit"
-        )
-    if max_iters < 1:
-        raise ValueError(f"max_iters must be at least 1, but is {max_iters}")
-    data = _entries(problem, psd) if isinstance(problem, MatrixCompletion) else _span(problem, psd)
+    psd = _require(problem, psd)
+    if tol is not None:
+        tol = real_number("tol", tol, above=0, because="the gap never closes to the last bit")
+    max_iters = whole_number("max_iters", max_iters, least=1)
+    enough = tol or ENOUGH
+    data = _entries(problem, psd) if problem.observes_entries else _span(problem, psd)
     if not data.particular.any():
         zero = np.zeros(problem.shape)
-        return _certify(problem, data, zero, zero, psd, "closed form")
+        return _certify(problem, data, zero, zero, psd, "closed form", enough)
+    best = None
     if sum(problem.shape) > INTERIOR_POINT_LIMIT:
-        W, S = _douglas_rachford(data, psd, tol or 1e-7, max_iters)
-        return _certify(problem, data, W, S, psd, "Douglas–Rachford")
+        aim = tol or 1e-7
+        W, S, reached = _douglas_rachford(data, psd, aim, max_iters)
+        best = _certify(problem, data, W, S, psd, "Douglas–Rachford", enough)
+        if reached or sum(problem.shape) > LAST_RESORT_LIMIT:
+            return best
     # Asked for more than it can reach, the interior point stops anywhere; asked for less, a
     # degenerate optimum is left early. The first of a few aims that gives a small gap is taken.
     aims = (1e-11, 1e-10, 1e-9) if psd else (1e-9, 1e-10, 1e-11)
-    best = None
     for aim in aims if tol is None else (tol,):
         W, S = _interior_point(data, psd, aim)
-        found = _certify(problem, data, W, S, psd, "Clarabel (interior point)")
+        found = _certify(problem, data, W, S, psd, "Clarabel (interior point)", enough)
         if best is None or found.gap < best.gap:
             best = found
         if best.gap <= 1e-9 * best.value:
@@ -147,15 +158,16 @@ def min_nuclear_norm(
     return best
 
 
-def _certify(problem, data, W: np.ndarray, S: np.ndarray, psd: bool, solver: str) -> Certified:
+def _certify(problem, data, W, S, psd: bool, solver: str, enough: float) -> Certified:
     """Move W onto the data, make S a feasible dual point, and measure how far apart they are."""
     dual = data.multipliers(S)
     bound = dual_bound(problem, dual, psd=psd)
     W = _onto_the_cone(W, data, bound) if psd and W.any() else data.project(W)
-    if isinstance(problem, MatrixCompletion):
+    if problem.observes_entries:
         W = np.where(problem.mask, problem.values, W)
     value = math.fsum(np.diag(W)) if psd else _nuclear(W)
-    return Certified(W, value, bound, value - bound, solver, dual)
+    gap = value - bound
+    return Certified(W, value, bound, gap, solver, dual, gap <= enough * value)
 
 
 def dual_bound(
@@ -177,12 +189,16 @@ def dual_bound(
         the data.
     dual
         (m, n), zero off the observed entries, for completion; (k,) for sensing.
+    psd
+        whether only positive semidefinite W are meant; the problem must be square.
 
     Raises
     ------
+    TypeError
+        not a problem, a dual that is no array of real numbers, a psd that is not True or False.
     ValueError
-        the wrong shape, or a completion's dual that is not zero off Ω (such a point
-        proves nothing).
+        the wrong shape, numbers that are not finite, or a completion's dual that is not zero off
+        Ω (such a point proves nothing); `psd=True` and the problem is not square.
 
     Examples
     --------
@@ -191,9 +207,9 @@ def dual_bound(
     >>> round(dual_bound(problem, best), 9), round(dual_bound(problem, worse), 9)
     (7.0, 3.0)
     """
-    _require_problem(problem)
-    if isinstance(problem, MatrixCompletion):
-        S = real_array("dual", dual, ndim=2)
+    psd = _require(problem, psd)
+    if problem.observes_entries:
+        S = real_array("dual", dual, ndim=2, finite=True)
         if S.shape != problem.shape or S[~problem.mask].any():
             raise ValueError(
                 f"a dual point must have the problem's shape {problem.shape} and be zero where "
@@ -202,7 +218,7 @@ def dual_bound(
             )
         products = S[problem.mask] * problem.values[problem.mask]
     else:
-        weights = real_array("dual", dual, ndim=1)
+        weights = real_array("dual", dual, ndim=1, finite=True)
         if weights.shape != problem.targets.shape:
             raise ValueError(
                 f"a dual point holds one weight a measurement, {problem.n_observed}, but has "
@@ -219,12 +235,15 @@ def dual_bound(
     return float(pairing / (max(largest, 0.0) + 8 * max(S.shape) * EPS * size))
 
 
-def _require_problem(problem) -> None:
-    if not isinstance(problem, (MatrixCompletion, MatrixSensing)):
-        raise TypeError(
-            f"problem must be a MatrixCompletion or a MatrixSensing, but is a "
-            f"{type(problem).__name__}; build one from your data"
+def _require(problem, psd: bool) -> bool:
+    require_problem(problem)
+    psd = flag("psd", psd)
+    if psd and problem.shape[0] != problem.shape[1]:
+        raise ValueError(
+            f"a positive semidefinite matrix is square, but the problem has shape {problem.shape}; "
+            "leave psd=False"
         )
+    return psd
 
 
 def _nuclear(W: np.ndarray) -> float:
@@ -407,41 +426,43 @@ def _interior_point(data, psd: bool, tol: float):
 
 
 def _douglas_rachford(data, psd: bool, tol: float, max_iters: int):
-    """Alternate between the shrinking of the spectrum and the data; keep the best pair found.
+    """W, S and whether their gap is tol: shrink the spectrum, go to the data, and so on.
 
         X = shrink(Z),   Z ← Z + project(2X − Z) − X
 
     At the fixed point X is a minimizer and (Z − X)/γ a dual solution: a subgradient of ‖·‖_* at
-    X that is orthogonal to the affine set (Lions & Mercier 1979).
+    X that is orthogonal to the affine set (Lions & Mercier 1979). The best W and the best S of
+    all iterations and step sizes are kept.
     """
     scale = np.linalg.norm(data.particular, 2)
-    step = 0.2 * scale
     Z = data.particular
     best_value, best_bound, best_W, best_S = math.inf, -math.inf, Z, Z
-    for iteration in range(1, max_iters + 1):
-        if psd:
-            eigenvalues, V = np.linalg.eigh(Z)
-            keep = eigenvalues > step
-            X = (V[:, keep] * (eigenvalues[keep] - step)) @ V[:, keep].T
-        else:
-            U, s, Vt = np.linalg.svd(Z, full_matrices=False)
-            keep = s > step
-            X = (U[:, keep] * (s[keep] - step)) @ Vt[keep]
-        if iteration % 10 == 0 or iteration == max_iters:
-            W, S = data.project(X), data.normal(Z - X) / step
-            # A projected X is a little indefinite: its nuclear norm, not its trace, is an upper
-            # bound that cannot fall below the minimum by being infeasible.
-            value = _nuclear(W)
-            size = np.linalg.eigvalsh(S)[-1] if psd else np.linalg.norm(S, 2)
-            bound = (S * data.particular).sum() / max(size, EPS)
-            if value < best_value:
-                best_value, best_W = value, X if psd else W
-            if bound > best_bound:
-                best_bound, best_S = bound, S
-            if best_value - best_bound <= tol * best_value:
-                break
-        Z = Z + data.project(2 * X - Z) - X
-    return best_W, best_S
+    for factor in STEPS if sum(Z.shape) > LAST_RESORT_LIMIT else STEPS[:1]:
+        step, Z = factor * scale, data.particular
+        for iteration in range(1, max_iters + 1):
+            if psd:
+                eigenvalues, V = np.linalg.eigh(Z)
+                keep = eigenvalues > step
+                X = (V[:, keep] * (eigenvalues[keep] - step)) @ V[:, keep].T
+            else:
+                U, s, Vt = np.linalg.svd(Z, full_matrices=False)
+                keep = s > step
+                X = (U[:, keep] * (s[keep] - step)) @ Vt[keep]
+            if iteration % 10 == 0 or iteration == max_iters:
+                W, S = data.project(X), data.normal(Z - X) / step
+                # A projected X is a little indefinite: its nuclear norm, not its trace, is an
+                # upper bound that cannot fall below the minimum by being infeasible.
+                value = _nuclear(W)
+                size = np.linalg.eigvalsh(S)[-1] if psd else np.linalg.norm(S, 2)
+                bound = (S * data.particular).sum() / max(size, EPS)
+                if value < best_value:
+                    best_value, best_W = value, X if psd else W
+                if bound > best_bound:
+                    best_bound, best_S = bound, S
+                if best_value - best_bound <= tol * best_value:
+                    return best_W, best_S, True
+            Z = Z + data.project(2 * X - Z) - X
+    return best_W, best_S, False
 
 
 def _onto_the_cone(W: np.ndarray, data, bound: float) -> np.ndarray:

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from mfbook.models import factors_of
 from mfbook.problems import MatrixCompletion
-from mfbook.problems.graph import components
+from mfbook.problems.checks import require_problem
 
 EPS = np.finfo(float).eps
 # Singular values count as zero or as equal where they differ by less than this times the largest:
@@ -72,11 +72,7 @@ def disconnected_limit(problem: MatrixCompletion, factors: Sequence[ArrayLike]) 
     New here; stated and proved in the chapter "The seed decides". Bai, Zhao & Zhang 2024,
     Theorem 4, is a corollary.
     """
-    if not isinstance(problem, MatrixCompletion):
-        raise TypeError(
-            f"disconnected_limit needs a MatrixCompletion, but got {type(problem).__name__}: the "
-            "formula is about blocks of observed entries"
-        )
+    require_problem(problem, entries="the formula is about blocks of observed entries")
     arrays = factors_of(problem, factors)
     if len(arrays) != 2 or arrays[0].ndim != 2:
         raise ValueError(
@@ -85,7 +81,7 @@ def disconnected_limit(problem: MatrixCompletion, factors: Sequence[ArrayLike]) 
         )
     A0, B0 = arrays
     A, B = np.zeros_like(A0), np.zeros_like(B0)
-    for rows, cols in components(problem.mask):
+    for rows, cols in problem.parts:
         if not problem.mask[np.ix_(rows, cols)].all():
             raise ValueError(
                 f"the component of rows {rows.tolist()} and columns {cols.tolist()} is not "

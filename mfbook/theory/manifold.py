@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mfbook.problems.checks import real_array
+from mfbook.models.product import in_order
+from mfbook.problems.checks import real_array, whole_number
 from mfbook.problems.graph import components
 
 # A basis of unit vectors counts as dependent where its smallest singular value is below this times
@@ -40,9 +41,10 @@ class InvariantManifold:
     Raises
     ------
     ValueError
-        a basis that is linearly dependent, a component index out of range.
+        a basis that is linearly dependent or not finite, a component index out of range.
     TypeError
-        a mask without a component, a component without a mask, or one that is no integer.
+        a mask without a component, a component without a mask, or one that is no integer; a basis
+        that is no array of real numbers.
 
     Examples
     --------
@@ -58,7 +60,7 @@ class InvariantManifold:
     def __init__(
         self, basis: ArrayLike, *, mask: ArrayLike | None = None, component: int | None = None
     ) -> None:
-        basis = real_array("basis", basis, ndim=2)
+        basis = real_array("basis", basis, ndim=2, finite=True)
         k, h = basis.shape
         largest = np.abs(basis).max(axis=1, initial=0.0, keepdims=True)
         unit = basis / np.where(largest > 0, largest, 1.0)
@@ -75,11 +77,7 @@ class InvariantManifold:
         self.basis = basis
         self.rows = self.cols = self._mask_shape = None
         if mask is not None:
-            if isinstance(component, bool | np.bool_) or not hasattr(component, "__index__"):
-                raise TypeError(
-                    f"component must be an integer, an index into components(mask), but is "
-                    f"{component!r}"
-                )
+            component = whole_number("component", component)
             parts = components(mask)
             if not 0 <= component < len(parts):
                 raise ValueError(
@@ -110,11 +108,15 @@ class InvariantManifold:
         return float(np.hypot(*(np.linalg.norm(point - near) for point, near in pairs)))
 
     def _two(self, factors) -> tuple[np.ndarray, np.ndarray]:
+        factors = in_order(factors)
         if len(factors) != 2:
             raise ValueError(
                 f"the manifolds are those of two factors, W = A B, but got {len(factors)}"
             )
-        A, B = (real_array(f"factor {k}", f, ndim=2) for k, f in enumerate(factors))
+        A, B = (
+            real_array(f"factor {k}", factor, ndim=2, finite=True)
+            for k, factor in enumerate(factors)
+        )
         h = self.basis.shape[1]
         if A.shape[1] != h or B.shape[0] != h:
             raise ValueError(

@@ -1,16 +1,24 @@
-"""What we say about a matrix: norms, ranks and errors."""
+"""What we say about a matrix: norms, ranks and errors.
+
+W is an array of real, finite numbers with a matrix in its last two axes; leading axes are a stack,
+and the answer is then an array over them. Anything else raises TypeError or ValueError.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mfbook.problems.checks import matrices, real_number, whole_number
+
 
 def _singular_values(W: ArrayLike) -> np.ndarray:
-    W = np.asarray(W, dtype=np.float64)
-    if W.ndim < 2:
-        raise ValueError(f"W must be a matrix, but has shape {W.shape}")
-    return np.linalg.svd(W, compute_uv=False)
+    return np.linalg.svd(matrices("W", W), compute_uv=False)
+
+
+def _power_of_two(sizes: np.ndarray) -> int:
+    """k with 2^k above the largest size; dividing by it keeps squares in range, and every digit."""
+    return int(np.frexp(sizes.max(initial=0.0))[1])
 
 
 def _plain(value):
@@ -28,11 +36,12 @@ def nuclear_norm(W: ArrayLike) -> float | np.ndarray:
 
 
 def numerical_rank(W: ArrayLike, *, rtol: float = 1e-6) -> int | np.ndarray:
-    """The number of singular values above rtol · σ_1(W); 0 for the zero matrix.
+    """The number of singular values above rtol · σ_1(W), rtol ≥ 0; 0 for the zero matrix.
 
     >>> numerical_rank([[1, 2], [2, 4.000001]]), numerical_rank([[1, 2], [2, 4.1]])
     (1, 2)
     """
+    rtol = real_number("rtol", rtol, least=0)
     s = _singular_values(W)
     return _plain((s > rtol * s[..., :1]).sum(axis=-1))
 
@@ -58,15 +67,15 @@ def effective_rank(W: ArrayLike) -> float | np.ndarray:
 def low_rankness(W: ArrayLike, r: int) -> float | np.ndarray:
     """(Σ_{i>r} σ_i²)^{1/2}: the Frobenius distance of W from the matrices of rank at most r.
 
-    (Li, Luo & Lyu 2021, Definition 6.3.)
+    (Li, Luo & Lyu 2021, Definition 6.3.) Here 0 ≤ r ≤ min(m, n).
 
     >>> low_rankness([[2, 0, 0], [0, 3, 0], [0, 0, 4]], 1)
     3.605551275463989
     """
     s = _singular_values(W)
-    if not 0 <= r <= s.shape[-1]:
-        raise ValueError(f"r must be between 0 and {s.shape[-1]}, but is {r}")
-    return _plain(np.sqrt(np.square(s[..., r:]).sum(axis=-1)))
+    r = whole_number("r", r, least=0, most=s.shape[-1])
+    k = _power_of_two(s)
+    return _plain(np.ldexp(np.sqrt(np.square(np.ldexp(s[..., r:], -k)).sum(axis=-1)), k))
 
 
 def reconstruction_error(W: ArrayLike, truth: ArrayLike) -> float | np.ndarray:
@@ -75,10 +84,12 @@ def reconstruction_error(W: ArrayLike, truth: ArrayLike) -> float | np.ndarray:
     >>> reconstruction_error([[1, 0], [0, 0]], [[1, 0], [0, 1]])
     0.5
     """
-    W, truth = np.asarray(W, dtype=np.float64), np.asarray(truth, dtype=np.float64)
+    W, truth = matrices("W", W), matrices("truth", truth)
     if W.shape[-2:] != truth.shape[-2:]:
         raise ValueError(f"W and truth must have one shape, but have {W.shape} and {truth.shape}")
-    size = np.square(truth).sum(axis=(-2, -1))
-    if np.any(size == 0):
+    if not truth.any(axis=(-2, -1)).all():
         raise ValueError("truth is zero: an error relative to it is not defined")
-    return _plain(np.square(W - truth).sum(axis=(-2, -1)) / size)
+    # Each truth in units of its own size, so that no square leaves the range of the numbers.
+    k = -np.frexp(np.abs(truth).max(axis=(-2, -1), keepdims=True))[1]
+    size = np.square(np.ldexp(truth, k)).sum(axis=(-2, -1))
+    return _plain(np.square(np.ldexp(W - truth, k)).sum(axis=(-2, -1)) / size)

@@ -122,6 +122,28 @@ def test_a_failing_cell_is_shown_and_its_chapter_kept(root, capsys):
     assert chapter.twin.read_bytes() == before
 
 
+@pytest.mark.parametrize("words", [["--all"], []])
+def test_a_full_disk_is_named_and_leaves_the_old_twin(root, capsys, monkeypatch, words):
+    (chapter,) = chapters(root / "book")
+    execute(root, capsys)
+    before = chapter.twin.read_bytes()
+    # With --all the code runs, without it the text is taken over: both write the twin.
+    code = SUM + cell("'more'") if words else SUM
+    write(root, f"{HEADER}# A better title\n\n{code}")
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        code, said = execute(root, capsys, *words)
+    assert code == 1
+    assert "could not be stored: No space left on device" in said and "sum.ipynb" in said
+    assert chapter.twin.read_bytes() == before
+    assert {path.name for path in chapter.twin.parent.iterdir()} == {"sum.md", "sum.ipynb"}
+    assert execute(root, capsys)[0] == 0 and not out_of_step(chapter)
+
+
 def test_an_unknown_chapter_is_named(root):
     with pytest.raises(SystemExit, match=r"no such chapter: part/gone; there are: part/sum"):
         main(["part/gone"], root)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mfbook.problems import MatrixCompletion, MatrixSensing
+from mfbook.problems import MatrixCompletion, MatrixSensing, examples
 from mfbook.problems.graph import observation_graph, sampling_patterns
 from mfbook.rivals.minrank import BLOWN_UP, NOT_PROVEN, _Component, min_rank
 
@@ -265,3 +265,27 @@ def test_bad_input():
         min_rank(np.eye(2))
     with pytest.raises(ValueError, match="starts must be at least 1"):
         min_rank(MatrixCompletion.from_text("1 ?"), starts=0)
+
+
+def test_whether_it_is_proven():
+    assert min_rank(examples.M1).proven is True
+    found = min_rank(MatrixCompletion.from_text("1 2 ?; 3 ? 4; ? 5 6"))
+    assert found.proven == (found.proof != "not proven")
+
+
+@pytest.mark.parametrize(
+    "text", ["5e-324 1; 1 ?", "1e-320 1 ?; 1 ? 1; ? 1 1e-320", "1e300 1e-300; 1e-300 ?"]
+)
+def test_a_witness_that_no_float_can_hold_is_said_to_be_one(text):
+    with pytest.raises(ValueError, match="scale rows and columns"):
+        min_rank(MatrixCompletion.from_text(text))
+
+
+@pytest.mark.parametrize(
+    "text", ["1e-200 1; 1 ?", "1e308 1e308; -1e308 1e308", "1e-300 ?; ? 1e300"]
+)
+def test_data_over_hundreds_of_magnitudes(text):
+    problem = MatrixCompletion.from_text(text)
+    found = min_rank(problem)
+    assert found.proven and np.isfinite(found.W).all()
+    assert np.allclose(problem.measure(found.W), problem.targets, rtol=1e-12, atol=0)

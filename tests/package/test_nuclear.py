@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mfbook.problems import MatrixCompletion, MatrixSensing
+from mfbook.problems.populations import random_low_rank, random_mask
 from mfbook.rivals.nuclear import dual_bound, min_nuclear_norm
 
 
@@ -269,3 +270,28 @@ def test_bad_input():
         min_nuclear_norm(problem, tol=0)
     with pytest.raises(ValueError, match="max_iters"):
         min_nuclear_norm(problem, max_iters=0)
+
+
+def hard(kind):
+    """Data at which Douglas–Rachford with one step size stops above a gap of 1e-6."""
+    rng = np.random.default_rng(0)
+    if kind == "few entries":
+        return MatrixCompletion(random_low_rank(rng, (22, 22), 1), random_mask(rng, (22, 22), 48))
+    U, V = (np.linalg.qr(rng.standard_normal((30, 30)))[0] for _ in range(2))
+    return MatrixCompletion(U * 10.0 ** -np.arange(30) @ V, random_mask(rng, (30, 30), 450))
+
+
+@pytest.mark.parametrize("kind", ["few entries", "many magnitudes"])
+def test_where_douglas_rachford_stops_short_another_solver_is_asked(kind):
+    found = min_nuclear_norm(hard(kind))
+    assert found.converged and found.gap <= 1e-6 * found.value
+
+
+def test_an_answer_that_did_not_arrive_says_so():
+    rng = np.random.default_rng(0)
+    problem = MatrixCompletion(random_low_rank(rng, (40, 40), 3), random_mask(rng, (40, 40), 480))
+    short = min_nuclear_norm(problem, max_iters=20)
+    assert not short.converged and short.gap > 1e-6 * short.value
+    whole = min_nuclear_norm(problem)
+    assert whole.converged and whole.gap <= 1e-6 * whole.value
+    assert not min_nuclear_norm(problem, tol=1e-14, max_iters=20).converged

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,6 +55,188 @@ def test_from_text_reads_every_word_for_unobserved():
     assert problem.values[1, 2] == -20.0
     again = mf.MatrixCompletion.from_text("; ".join(" ".join(row) for row in problem.words()))
     assert np.array_equal(again.mask, problem.mask)
+
+
+NAN = np.nan
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        # every sign and word, in one row
+        ("1 ? * ★ ⋆ ☆ _ . - − – —", [[1, *[NAN] * 11]]),
+        ("1 nan NaN NA na N/A <NA> None NONE null", [[1, *[NAN] * 9]]),
+        # minus signs of typeset text, and numbers of every form
+        (
+            "−1 –2.5 -3 +4 5. .5 -.5 −.5 1e3 −2E-1",
+            [[-1, -2.5, -3, 4, 5, 0.5, -0.5, -0.5, 1e3, -0.2]],
+        ),
+        ("\ufeff1 2\n3 ?\n", [[1, 2], [3, NAN]]),
+        ("1 2\r\n3 ?\r\n\r\n", [[1, 2], [3, NAN]]),
+        ("1\u00a02; 3\u2003?", [[1, 2], [3, NAN]]),
+        # cells that hold nothing, first, inside, last, and a whole row of them
+        ("1,,3\n,5,\n,,\n", [[1, NAN, 3], [NAN, 5, NAN], [NAN] * 3]),
+        ("1,2,\n3,4,\n", [[1, 2, NAN], [3, 4, NAN]]),
+        (",1\n,2\n", [[NAN, 1], [NAN, 2]]),
+        ("1, , 3; , 5 , ", [[1, NAN, 3], [NAN, 5, NAN]]),
+        ("1\t\t3\n\t5\t\n\t\t\n", [[1, NAN, 3], [NAN, 5, NAN], [NAN] * 3]),
+        ("1\t\n\t2\n", [[1, NAN], [NAN, 2]]),
+        ("\t1 2\n\t3 ?\n", [[1, 2], [3, NAN]]),  # an indentation
+        ("   1 2\n   3 ?\n  ", [[1, 2], [3, NAN]]),
+        ("1,\t2\n3,\t?", [[1, 2], [3, NAN]]),
+        ("1 2;\n3 ?;\n", [[1, 2], [3, NAN]]),
+        ("1 2; 3 ?\n5 6; 7 8", [[1, 2], [3, NAN], [5, 6], [7, 8]]),
+        ("1; ?; 3", [[1], [NAN], [3]]),
+        ("1\n?\n3\n", [[1], [NAN], [3]]),
+        # as Python, NumPy and Matlab print
+        ("[[1, 2], [3, None]]", [[1, 2], [3, NAN]]),
+        ("[[ 1.  2.]\n [ 3. nan]]\n", [[1, 2], [3, NAN]]),
+        ("[1 2; 3 NaN]", [[1, 2], [3, NAN]]),
+    ],
+)
+def test_from_text_reads_what_people_paste(text, rows):
+    problem = mf.MatrixCompletion.from_text(text)
+    assert np.array_equal(problem.values, rows, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1;2;3\n4;5;6\n", "semicolons stand between single entries of several lines"),
+        ("\t1\t2\n\t3\t4\n", "begins with a tab"),
+        ("1\n\n3\n", "empty line stands inside a single column"),
+        ("1;;3", "empty line stands inside a single column"),
+        ("1_0 2", "'1_0' is neither a number"),
+        ("1 2 # 3", "'#' is neither"),
+        ("a,b\n1,2", "row 0, column 0: 'a'"),
+        ("1,2\n3", r"\[2, 1\]"),
+        ("1 inf", "finite"),
+        ("1 1e999", "finite"),
+        ("", "no row"),
+    ],
+)
+def test_text_that_can_be_misread_is_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        mf.MatrixCompletion.from_text(text)
+
+
+@pytest.mark.parametrize("text", [None, b"1 2; 3 ?", [[1, 2]], 3])
+def test_text_is_text(text):
+    with pytest.raises(TypeError, match="text must be a string"):
+        mf.MatrixCompletion.from_text(text)
+
+
+class Frame:
+    """What NumPy sees of a DataFrame: an array of objects."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.rows, dtype=dtype or object)
+
+
+class NAType:  # the name of the type of pandas.NA
+    pass
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [[1, 2], [3, NAN]],
+        [[1, 2], [3, None]],
+        np.ma.array([[1, 2], [3, 9]], mask=[[0, 0], [0, 1]]),
+        np.ma.array([[1, 2], [3, NAN]]),
+        [np.ma.array([1, 2]), np.ma.array([3, 9], mask=[0, 1])],
+        Frame([[1, 2.0], [3, NAType()]]),
+        torch.tensor([[1.0, 2.0], [3.0, NAN]]),
+    ],
+)
+def test_from_array_finds_what_is_known(values):
+    problem = mf.MatrixCompletion.from_array(values, loss="half", name="mine")
+    assert np.array_equal(problem.values, [[1, 2], [3, NAN]], equal_nan=True)
+    assert (problem.loss, problem.name) == ("half", "mine")
+
+
+def test_from_array_takes_a_data_frame():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"a": [1, 3], "b": [2, None]})
+    for table in (frame, frame.astype("Int64"), frame.convert_dtypes()):
+        problem = mf.MatrixCompletion.from_array(table)
+        assert np.array_equal(problem.values, [[1, 2], [3, NAN]], equal_nan=True)
+    assert mf.nuclear_norm(frame.fillna(0)) > 0
+    with pytest.raises(TypeError, match="NAType"):
+        mf.nuclear_norm(frame.astype("Int64"))
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: mf.MatrixCompletion.from_array([[np.inf, 1]]), ValueError, "finite"),
+        (lambda: mf.MatrixCompletion.from_array([[NAN]]), ValueError, "selects no entry"),
+        (lambda: mf.MatrixCompletion.from_array([1, 2]), ValueError, "2 dimensions"),
+        (lambda: mf.MatrixCompletion.from_array(None), TypeError, "None"),
+        (lambda: mf.MatrixCompletion.from_array([["1", "?"]]), TypeError, "from_text"),
+        (
+            lambda: mf.MatrixCompletion.from_array(scipy.sparse.csr_array(np.eye(2))),
+            TypeError,
+            "from_triplets",
+        ),
+        (
+            lambda: mf.MatrixCompletion.from_array([[1]], mask=[[True]]),
+            TypeError,
+            r"MatrixCompletion\(values, mask\)",
+        ),
+    ],
+)
+def test_from_array_refuses_the_rest(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+triplets = mf.MatrixCompletion.from_triplets
+
+
+def test_from_triplets_puts_entries_in_their_places():
+    problem = triplets([1, 0, 1], (2, 0, 0), np.array([5, 3, 4]), shape=(3, 4), name="mine")
+    expected = np.full((3, 4), NAN)
+    expected[0, 0], expected[1, 0], expected[1, 2] = 3, 4, 5
+    assert np.array_equal(problem.values, expected, equal_nan=True) and problem.name == "mine"
+    coo = scipy.sparse.coo_array([[0, 2.0], [3, 0]])
+    assert triplets(*coo.coords, coo.data).words() == [["★", "2"], ["3", "★"]]
+
+
+def test_equal_duplicates_are_one_entry():
+    problem = triplets([0, 0, 1], [1, 1, 0], [2, 2, 3])
+    assert problem.n_observed == 2 and problem.loss_value(np.zeros((2, 2))) == (4 + 9) / 2
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "message"),
+    [
+        (([0, 0], [1, 1], [2, 3]), ValueError, r"\(0, 1\) is 2 in triplet 0 and 3 in triplet 1"),
+        (([0], [1, 1], [2]), ValueError, "one length, but have 1, 2 and 1"),
+        (([], [], []), ValueError, "hold no entry"),
+        (([0, -1], [0, 0], [1, 2]), ValueError, "rows must hold integers from 0 on, .* is -1"),
+        (([0.5], [0], [1]), ValueError, "rows must hold integers from 0 on, .* is 0.5"),
+        (([True], [0], [1]), TypeError, "booleans"),
+        (([0], [0], [NAN]), ValueError, "finite"),
+        (([[0]], [0], [1]), ValueError, "1 dimensions"),
+        ((["a"], [0], [1]), TypeError, "text"),
+        (([10**6], [10**6], [1]), ValueError, "return_inverse"),
+    ],
+)
+def test_from_triplets_refuses_the_rest(words, error, message):
+    with pytest.raises(error, match=message):
+        triplets(*words)
+    with pytest.raises(ValueError, match=r"shape \(1, 2\).* 1 and 1; they count from 0"):
+        triplets([1], [1], [1], shape=(1, 2))
+
+
+def test_a_mask_inside_the_values_is_not_lost():
+    hidden = np.ma.array([[1.0, 2.0], [3.0, -999.0]], mask=[[0, 0], [0, 1]])
+    with pytest.raises(ValueError, match=r"\(1, 1\) is masked.*from_array"):
+        mf.MatrixCompletion(hidden, np.ones((2, 2), dtype=bool))
 
 
 def test_unobserved_values_cannot_be_seen():

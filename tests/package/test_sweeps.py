@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -159,6 +160,115 @@ def test_two_sweeps_do_not_write_one_store(tmp_path):
 
     assert mf.sweep(another, {"a": 1}, store=store) == {"a": True}
     assert stored(store) == ["a"]
+
+
+def scaled(factor, x):
+    return factor * x
+
+
+def scaling(factor):
+    def inner(x):
+        return factor * x
+
+    return inner
+
+
+class Scaled:
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __call__(self, x):
+        return self.factor * x
+
+    def method(self, x):
+        return self.factor * x
+
+
+DIFFERENT = {
+    "partials": lambda k: partial(scaled, k),
+    "partials by name": lambda k: partial(pow, exp=k),
+    "partials of partials": lambda k: partial(partial(scaled), k),
+    "partials of arrays": lambda k: partial(np.dot, np.full(1, k)),
+    "closures": scaling,
+    "methods": lambda k: Scaled(k).method,
+    "objects": Scaled,
+    "methods of builtins": lambda k: [0, k, 2 * k].__getitem__,
+    "functions of one name": lambda k: (json.dumps, pickle.dumps)[k - 2],
+}
+
+
+@pytest.mark.parametrize("kind", DIFFERENT)
+def test_a_store_tells_functions_of_one_name_apart(tmp_path, kind):
+    make, store = DIFFERENT[kind], tmp_path / "store.jsonl"
+    instances = {} if kind == "functions of one name" else {"a": 1}
+    found = mf.sweep(make(2), instances, store=store) if kind != "partials of arrays" else None
+    if found is None:  # NumPy's numbers are no results
+        mf.sweep(make(2), {}, store=store)
+    content = store.read_bytes()
+    with pytest.raises(ValueError, match="the store of another sweep"):
+        mf.sweep(make(3), instances, store=store)
+    # The same work, bound again, goes on with the store.
+    if found is not None:
+        assert mf.sweep(make(2), instances, store=store) == found
+    assert store.read_bytes() == content
+
+
+def test_a_lambda_is_refused(tmp_path):
+    for function in (lambda x: x, partial(lambda y, x: x, 1)):
+        with pytest.raises(TypeError, match=r"must have a name.*write def"):
+            mf.sweep(function, {"a": 1}, store=tmp_path / "s")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="looks for processes in /proc")
+def test_the_workers_of_a_killed_sweep_end_soon(tmp_path, folder):
+    script, store = tmp_path / "script.py", tmp_path / "store.jsonl"
+    script.write_text(SCRIPT)
+    command = [sys.executable, str(script), str(folder), str(store), "2", "0.5"]
+    killed = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while len(stored(store)) < 6:
+        assert killed.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    workers = children(killed.pid)
+    assert len(workers) >= 2
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    deadline = time.monotonic() + 20
+    while any(map(runs, workers)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def runs(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"  # ended, and not yet waited for
+
+
+def children(pid: int) -> list[int]:
+    return [
+        int(child)
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for child in (task / "children").read_text().split()
+    ]
+
+
+def test_a_full_disk_names_the_result_that_is_not_stored(tmp_path, monkeypatch):
+    store = tmp_path / "store.jsonl"
+    mf.sweep(abs, {"a": -1}, store=store)
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left") as caught:
+            mf.sweep(abs, {"a": -1, "b": -2}, store=store)
+    assert "the result of 'b' is not in" in caught.value.__notes__[0]
+    assert mf.sweep(abs, {"a": -1, "b": -2}, store=store) == {"a": 1, "b": 2}
 
 
 @pytest.mark.parametrize("content", ["my notes", "my notes\n", '{"rows": []}\n', "[1]\n"])
