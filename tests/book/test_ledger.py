@@ -136,8 +136,8 @@ def run_until(chapter: str, id: str, old: str, new: str) -> None:
             "mf.disconnected_limit(problem, start)",
             "mf.disconnected_limit(problem, (start[0], -start[1]))",
         ),
-        # a last stage that is cut off while it still falls fast; summands that have learned nothing
-        ("bias/seed", "mfbook-seed-limit", "t_max=40 / alpha**2", "t_max=3 * arrival"),
+        # a loss four times too large beside its gradient; summands that have learned nothing
+        ("bias/seed", "mfbook-seed-limit", "np.sum(R**2) / 2", "np.sum(R**2) * 2"),
         ("dynamics/disconnected", "mfbook-component-sums", "(sizes > 1e-3)", "(sizes > 1e3)"),
         # a start that is not tiny
         ("welcome", "mfbook-welcome", "tiny = 1e-8", "tiny = 1e-1"),
