@@ -136,6 +136,14 @@ def run_until(chapter: str, id: str, old: str, new: str) -> None:
             "mf.disconnected_limit(problem, start)",
             "mf.disconnected_limit(problem, (start[0], -start[1]))",
         ),
+        # a loss four times too large beside its gradient; summands in the wrong directions
+        ("bias/seed", "mfbook-seed-limit", "np.sum(R**2) / 2", "np.sum(R**2) * 2"),
+        (
+            "dynamics/disconnected",
+            "mfbook-component-sums",
+            "directions[: int((sizes > 1e-3).sum())]",
+            "directions[-int((sizes > 1e-3).sum()) :]",
+        ),
         # a start that is not tiny
         ("welcome", "mfbook-welcome", "tiny = 1e-8", "tiny = 1e-1"),
     ],
