@@ -130,6 +130,8 @@ def run_until(chapter: str, id: str, old: str, new: str) -> None:
         ),
         # a Lyapunov function with the wrong sign; a start whose half is mirrored
         ("bias/rank", "mfbook-rank-one", "np.log(x / s)", "np.log(s / x)"),
+        # a certificate with the wrong sign
+        ("bias/nuclear", "bai2024-lemA5", "L[:, kept] @ Q[kept]", "L[:, kept] @ -Q[kept]"),
         (
             "bias/seed",
             "mfbook-seed-limit",
