@@ -169,7 +169,7 @@ def split(keys: str) -> list[str]:
 
 def bibliography(root: Path) -> str:
     entries = []
-    for key, entry in sorted(library(root).items(), key=lambda pair: authors(pair[0], root)):
+    for _key, entry in sorted(library(root).items(), key=lambda pair: authors(pair[0], root)):
         people = ", ".join(
             " ".join([*map(plain, [*one.first_names, *one.middle_names]), family(one)])
             for one in entry.persons["author"]

@@ -1,12 +1,17 @@
 """The copy of the chapters for JupyterLab keeps what a reader changed and renews the rest."""
 
 import re
+from functools import cache
 
 import nbformat
 import pytest
 
+from tools.chapters import ROOT
 from tools.lab import files_of, refresh
 from tools.myst import Book, Page, notebook, numbered_pages, without_macros
+
+
+files_once = cache(files_of)
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +20,9 @@ def book():
 
 
 @pytest.fixture
-def copy(tmp_path):
+def copy(tmp_path, monkeypatch):
+    # The book does not change while it is tested, and converting it takes seconds.
+    monkeypatch.setattr("tools.lab.files_of", files_once)
     assert refresh(tmp_path) == []
     return tmp_path
 
@@ -28,7 +35,7 @@ def change(path, what) -> None:
 
 def test_every_page_and_every_data_file_is_copied(copy):
     there = {p.relative_to(copy).as_posix() for p in copy.rglob("*") if p.name != ".book.json"}
-    assert set(files_of(Book().root)) <= there
+    assert set(files_once(ROOT)) <= there
 
 
 def newer(copy, name: str) -> None:
