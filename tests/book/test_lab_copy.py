@@ -10,7 +10,6 @@ from tools.chapters import ROOT
 from tools.lab import files_of, refresh
 from tools.myst import Book, Page, notebook, numbered_pages, without_macros
 
-
 files_once = cache(files_of)
 
 
