@@ -15,7 +15,7 @@ import pytest
 from tools.chapters import ROOT
 
 CHAPTER = "welcome"
-PATIENCE = 180_000
+PATIENCE = 60_000
 
 
 def state_of_the_book() -> tuple[str, dict[str, str]]:
