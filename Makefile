@@ -10,6 +10,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 SETUP := $(VENV)/.set-up
 HTML := _build/html
+PORT ?= 8000
 BUILT := $(HTML)/.built
 
 # What a page is made from, and what changes every page.
@@ -17,18 +18,21 @@ PAGES := $(shell find book mfbook -type f ! -path '*/.*' ! -path '*/__pycache__/
 HOUSE := _config.yml _toc.yml $(wildcard tools/sphinx_*.py) $(shell find book/_static -type f)
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lab execute bench lock clean
+.PHONY: help book serve test lab execute bench lock clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make book      build the web book from the stored outputs and say which page to open'
+	@echo 'make serve     build it and show it at http://127.0.0.1:8000 (or PORT=...), where the search'
+	@echo '               shows the sentences that it finds'
 	@echo 'make test      check everything: style, package, book, every stored output, every page'
-	@echo 'make lab       open the chapters as notebooks in JupyterLab'
+	@echo 'make lab       open the chapters as notebooks in JupyterLab, in a copy under _build/lab'
+	@echo '               that is yours to run and change (LAB="..." for options of JupyterLab)'
 	@echo 'make execute   run again the chapters whose code changed, and store their outputs'
 	@echo '               (CHAPTERS="data/graph welcome" for these only, ALL=1 for all)'
 	@echo 'make bench     run the benchmarks'
 	@echo 'make lock      write constraints.txt again after a change of requirements.txt'
-	@echo 'make clean     remove the built pages'
+	@echo 'make clean     remove everything built, but not the notebooks that you changed'
 
 $(VENV)/.required: requirements.txt constraints.txt
 	@test -n "$(PYTHON)" || { echo 'This book needs Python 3.11 or newer, and none was found.' \
@@ -59,12 +63,16 @@ $(BUILT): $(PAGES) _build/.house
 book: $(BUILT)
 	@echo "The book is built. Open $(CURDIR)/$(HTML)/index.html"
 
+serve: $(BUILT)
+	@echo 'The book is at http://127.0.0.1:$(PORT)/ until you press Ctrl-C.'
+	@$(RUN) -m http.server --bind 127.0.0.1 --directory $(HTML) $(PORT)
+
 test: $(SETUP)
 	@$(RUN) tools/run_tests.py
 
-# The settings under tools/lab open a chapter's .md as the notebook that it is.
+# A notebook that runs is saved again with its outputs, so JupyterLab gets a copy.
 lab: $(SETUP)
-	JUPYTER_CONFIG_PATH=tools/lab $(RUN) -m jupyterlab --LabApp.default_url=/lab/tree/book/welcome.md $(LAB)
+	@$(RUN) tools/lab.py $(LAB)
 
 execute: $(SETUP)
 	@$(RUN) tools/execute.py $(if $(ALL),--all) $(CHAPTERS)
@@ -84,4 +92,5 @@ lock:
 	@rm -rf _build/lock
 
 clean:
-	rm -rf _build
+	@find _build -mindepth 1 -maxdepth 1 ! -name lab -exec rm -rf {} + 2>/dev/null || true
+	@if test -d _build/lab; then echo 'Kept: _build/lab, your copy of the notebooks.'; fi

@@ -20,6 +20,8 @@ PYTEST = [PYTHON, "-m", "pytest", "-q"]
 PARALLEL = ["-n", "2", "--dist", "loadfile"]
 
 STAGES: list[tuple[str, list[list[str]]]] = [
+    # What is missing is said, or fetched, before the first minutes are spent.
+    ("a browser", [[PYTHON, "tools/browser.py"]]),
     (
         "style",
         [

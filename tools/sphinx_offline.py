@@ -26,6 +26,13 @@ def leave_out_sources(app: Sphinx, config: Config) -> None:
     ]
 
 
+def link_repository(app: Sphinx, config: Config) -> None:
+    """A button that leads to the repository, where its address is known."""
+    options = config.html_theme_options
+    if options.get("repository_url"):
+        options.setdefault("use_repository_button", True)
+
+
 def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
     # The package's name has hyphens, so it can be found but not imported.
     spec = importlib.util.find_spec("sphinx-mathjax-offline")
@@ -46,17 +53,70 @@ MENDED = [
     (r"(mf-proof\">\s*<p>)Proof\.", r"\1<em>Proof.</em>"),
     # A space that a link would underline.
     (r"Solution to(<a [^>]*>) ", r"Solution to \1"),
+    # A figure gets a box of its own to scroll in, beside its caption.
+    (r'(<figure class="align-default"[^>]*>\s*)(<img [^>]*>)', r'\1<div class="mf-wide">\2</div>'),
 ]
 
 
+# A cell that is folded, as far as its end; inside it, the call that settles a claim.
+FOLDED = re.compile(r'<details class="admonition hide above-input">.*?</details>', re.S)
+SETTLES = re.compile(r">claim</span>|mf\.claim\(")
+
+
+def name_folded_cell(found: re.Match) -> str:
+    """Say what opens: a check, or other code."""
+    what = "check" if SETTLES.search(found[0]) else "code"
+    return re.sub(r"(Show|Hide) the code", rf"\1 the {what}", found[0], count=2)
+
+
+# What the ledger's rows and the cards write in plain text, as mathematics is set: Ω_k, 10^-100.
+INDEX = re.compile(r"(?<![\w.]{2})(?<=[^\W\d_]|‖|\))_(?:\(([^()<>]+)\)|\{([^{}<>]+)\}|(\w+|\*))")
+POWER = re.compile(r"(?<=[\w)\]])\^(?:\(([^()<>]+)\)|\{([^{}<>]+)\}|([-−–]?[\w.]*\w))")
+PATH = re.compile(r"\(((?:data|numerics|dynamics|bias)/\w+)\)")
+ROW = re.compile(r'<td>(?!<a |<span class="mf-verdict).*?</td>', re.S)
+EVIDENCE = re.compile(r'(?<=<div class="mf-claim").*?</div>', re.S)
+WORDS = re.compile(r">[^<]+<")
+
+
+def set_mathematics(html: str) -> str:
+    """Indices and powers in the words of a piece of HTML, outside of its tags."""
+
+    def words(found: re.Match) -> str:
+        text = INDEX.sub(lambda x: f"<sub>{x[1] or x[2] or x[3]}</sub>", found[0])
+        return POWER.sub(
+            lambda x: "<sup>{}</sup>".format((x[1] or x[2] or x[3]).replace("-", "−")), text
+        )
+
+    return WORDS.sub(words, html)
+
+
 def mend(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:
+    body = context.get("body", "")
     for written, meant in MENDED:
-        context["body"] = re.sub(written, meant, context.get("body", ""))
+        body = re.sub(written, meant, body)
+    body = FOLDED.sub(name_folded_cell, body)
+    body = EVIDENCE.sub(lambda found: set_mathematics(found[0]), body)
+    if page == "book/ledger":
+        body = ROW.sub(lambda found: link_paths(set_mathematics(found[0]), app), body)
+    context["body"] = body
+
+
+def link_paths(row: str, app: Sphinx) -> str:
+    """A chapter named by its place, (bias/rank), as a link with its title."""
+
+    def link(found: re.Match) -> str:
+        title = app.env.titles.get(f"book/{found[1]}")
+        if title is None:
+            return found[0]
+        return f'(<a href="{found[1]}.html">{title.astext()}</a>)'
+
+    return PATH.sub(link, row)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     # Before the table of contents decides which files belong to the book (priority 900).
     app.connect("config-inited", leave_out_sources, priority=400)
+    app.connect("config-inited", link_repository)
     app.connect("html-page-context", mend)
     app.connect("build-finished", copy_mathjax)
     app.config.mathjax_path = MATHJAX

@@ -1,7 +1,5 @@
 """A headless Chromium, and the built pages served on this machine alone."""
 
-import os
-import shutil
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -10,10 +8,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import sync_playwright
 
+from tools.browser import MISSING, find
 from tools.chapters import ROOT
 
 HTML = ROOT / "_build" / "html"
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # Without the last three, the browser itself calls its maker's hosts at every start.
 FLAGS = [
     "--no-sandbox",
@@ -23,7 +21,6 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-HELP = "no Chromium was found: install it (on Debian: apt install chromium) to check the pages"
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -52,10 +49,10 @@ def site(html):
 
 @pytest.fixture(scope="session")
 def browser():
-    program = next(filter(None, map(shutil.which, NAMES)), None)
+    program = find()
     if program is None:
-        # On a machine that checks every change, a check that did not run must not look passed.
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(HELP)
+        # A check that did not run must not look passed.
+        pytest.fail(MISSING)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
         yield browser

@@ -1,0 +1,30 @@
+"""What the pages show in place of what the extensions write."""
+
+import pytest
+
+from tools.sphinx_offline import FOLDED, name_folded_cell, set_mathematics
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("Ω_k and Ω_(k+1)", "Ω<sub>k</sub> and Ω<sub>k+1</sub>"),
+        ("10^-100, α^(1/2)", "10<sup>−100</sup>, α<sup>1/2</sup>"),
+        ("‖Z‖_*", "‖Z‖<sub>*</sub>"),
+        ("loss_tol and log10_scale", "loss_tol and log10_scale"),
+    ],
+)
+def test_plain_mathematics_is_set(written, meant):
+    assert set_mathematics(f'<td id="a_b">{written}</td>') == f'<td id="a_b">{meant}</td>'
+
+
+@pytest.mark.parametrize(
+    ("code", "what"),
+    [('<span class="n">claim</span>(', "Show the check"), ("plot(x)", "Show the code")],
+)
+def test_a_folded_cell_says_what_it_holds(code, what):
+    cell = (
+        '<details class="admonition hide above-input"><summary>Show the code, Hide the code'
+        f"</summary>{code}</details>"
+    )
+    assert what in FOLDED.sub(name_folded_cell, cell)

@@ -1,0 +1,125 @@
+"""JupyterLab as a reader meets it: readable, and without harm to the book."""
+
+import hashlib
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from urllib.request import urlopen
+
+import nbformat
+import pytest
+
+from tools.chapters import ROOT
+
+CHAPTER = "welcome"
+PATIENCE = 60_000
+
+
+def state_of_the_book() -> tuple[str, dict[str, str]]:
+    """What git says of the tree, and the bytes of everything under book/."""
+    said = subprocess.run(
+        ["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, text=True
+    ).stdout
+    files = {
+        str(path): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted((ROOT / "book").rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    return said, files
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """The address of a JupyterLab on a copy of the book, and where the copy is."""
+    copy = tmp_path_factory.mktemp("lab")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        *(sys.executable, "tools/lab.py", "--copy", str(copy), "--no-browser"),
+        *(f"--ServerApp.port={port}", "--IdentityProvider.token=test"),
+        *(["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
+    ]
+    log = (copy.parent / "lab.log").open("w")
+    settings = {"JUPYTERLAB_SETTINGS_DIR": "settings", "JUPYTERLAB_WORKSPACES_DIR": "workspaces"}
+    own = {name: str(copy.parent / folder) for name, folder in settings.items()}
+    server = subprocess.Popen(
+        command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env=os.environ | own
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(120):
+            try:
+                urlopen(f"{address}/api?token=test", timeout=5).close()
+                break
+            except OSError:
+                assert server.poll() is None, (copy.parent / "lab.log").read_text()
+                time.sleep(0.5)
+        yield address, copy
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+        log.close()
+
+
+def opened(page, address: str, name: str):
+    page.goto(f"{address}/lab/tree/{name}.ipynb?token=test&reset")
+    page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=PATIENCE)
+    page.wait_for_selector(".jp-RenderedHTMLCommon h1", timeout=PATIENCE)
+
+
+def test_running_and_saving_a_chapter_leaves_the_book_as_it_is(browser, lab):
+    address, copy = lab
+    before = state_of_the_book()
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    opened(page, address, CHAPTER)
+    stored = copy / f"{CHAPTER}.ipynb"
+    written = stored.stat().st_mtime_ns
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    code = [c for c in nbformat.read(stored, as_version=4).cells if c.cell_type == "code"]
+    page.wait_for_function(
+        """() => document.querySelectorAll('.jp-CodeCell').length > 0 &&
+        ![...document.querySelectorAll('.jp-InputPrompt')].some(
+            one => one.textContent.includes('[*]'))""",
+        timeout=PATIENCE,
+    )
+    page.keyboard.press("Control+s")
+    for _ in range(120):
+        if stored.stat().st_mtime_ns != written:
+            break
+        time.sleep(0.5)
+    page.close()
+    saved = [c for c in nbformat.read(stored, as_version=4).cells if c.cell_type == "code"]
+    assert [c.source for c in saved] == [c.source for c in code]
+    assert stored.stat().st_mtime_ns != written, "the notebook was not saved"
+    assert all(c.execution_count for c in saved)
+    assert not any(o.output_type == "error" for c in saved for o in c.outputs)
+    assert state_of_the_book() == before
+
+
+def test_a_chapter_reads_well(browser, lab):
+    """No directive, no role, no raw TeX, captions and folded cells where the page has them."""
+    address, _ = lab
+    page = browser.new_page(viewport={"width": 1280, "height": 20_000})
+    opened(page, address, "data/graph")
+    page.wait_for_selector("mjx-container", timeout=PATIENCE)
+    page.wait_for_timeout(3000)
+    text = page.evaluate("() => document.querySelector('.jp-Notebook').innerText")
+    prose = page.evaluate(
+        """() => [...document.querySelectorAll('.jp-MarkdownOutput')].map(one => {
+          const copy = one.cloneNode(true);
+          copy.querySelectorAll('mjx-container, code').forEach(node => node.remove());
+          return copy.textContent;
+        }).join('\\n')"""
+    )
+    assert not re.findall(r":::|\{[a-z:]+\}|\\[a-zA-Z]+", prose)
+    assert "Definition 2.1" in prose and "Fig. 2.1" in prose and "Bai et al." in prose
+    assert "Solution to Exercise 2.1" in text
+    assert page.locator("mjx-merror").count() == 0
+    assert page.locator(".jp-RenderedMarkdown details[open]").count() == 0
+    assert page.locator(".jp-CodeCell .jp-InputPlaceholder, .jp-Placeholder").count() > 0
+    page.close()

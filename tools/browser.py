@@ -1,0 +1,54 @@
+"""The browser that looks at the pages: the machine's own Chromium, or one fetched for the tests.
+
+python tools/browser.py      makes sure that there is one, and fails where it cannot
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# What playwright fetches stays inside the environment, and goes with it.
+FETCHED = Path(sys.prefix) / "browsers"
+MISSING = (
+    "The tests look at every page in a browser, and no Chromium was found. Install it "
+    "(on Debian: apt install chromium; on macOS: brew install --cask chromium) or let the tests "
+    f"fetch one: {Path(sys.executable).name} tools/browser.py"
+)
+
+
+def find() -> str | None:
+    """The program to run: what the variable CHROMIUM names, the machine's own, or one fetched."""
+    named = os.environ.get("CHROMIUM")
+    own = [named] if named else NAMES
+    fetched = sorted(
+        path
+        for name in ("chrome", "headless_shell", "chrome-headless-shell", "Chromium")
+        for path in FETCHED.glob(f"**/{name}")
+        if path.is_file() and os.access(path, os.X_OK)
+    )
+    return next(filter(None, [*map(shutil.which, own), *map(str, fetched)]), None)
+
+
+def fetch() -> None:
+    subprocess.run(
+        [sys.executable, "-m", "playwright", "install", "chromium"],
+        env=os.environ | {"PLAYWRIGHT_BROWSERS_PATH": str(FETCHED)},
+    )
+
+
+def main() -> int:
+    if find() is None:
+        print("No Chromium here: fetching one for the tests.", flush=True)
+        fetch()
+    program = find()
+    print(program or MISSING, file=sys.stdout if program else sys.stderr)
+    return 0 if program else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
