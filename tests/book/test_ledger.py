@@ -109,18 +109,15 @@ def run_until(chapter: str, id: str, old: str, new: str) -> None:
         # the zero rows kept; friends who must have met; a line that is observed after all
         ("data/graph", "bai2024-remA2", "C.any(axis=0)", "np.ones(len(C), dtype=bool)"),
         ("data/graph", "bai2024-remA2", "matrix_power(common, len(P))", "matrix_power(common, 1)"),
-        (
-            "data/graph",
-            "bai2024-remA2",
-            "MatrixCompletion(values, mask)",
-            "MatrixCompletion(values)",
-        ),
+        ("data/graph", "bai2024-remA2", "wider = mf", "mask[3, 0] = True; wider = mf"),
         # a pattern dropped from the paper's list, and one read wrongly
         ("data/graph", "bai2024-secB3", '"110110001"]', "]"),
         ("data/graph", "bai2024-secB3", '"111110011"', '"111110111"'),
         # a model that does not start from zero; one that forgets an entry
         ("data/completing", "talk-nonfactored", "(np.zeros((3, 3)),)", "(np.ones((3, 3)),)"),
         ("data/completing", "talk-nonfactored", "return W0 +", "return 0 * W0 +"),
+        # factors that start large
+        ("data/completing", "talk-nonfactored", "(1e-6 * A, 1e-6 * B)", "(A, B)"),
         # another step, another sign
         ("data/completing", "mfbook-descent", "lr=0.02, steps", "lr=0.021, steps"),
         ("data/completing", "mfbook-two-by-two", "a * np.sign(b * c)", "-a * np.sign(b * c)"),
