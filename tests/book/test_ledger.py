@@ -59,7 +59,8 @@ def test_the_file_is_in_the_form_of_the_rows():
 
 SETTLED = """
     bai2024-def1 bai2024-def2 bai2024-def3 bai2024-defA4 bai2024-lemA1 bai2024-propA3
-    bai2024-propA4 bai2024-figA1 bai2024-fig1 bai2024-fig2ab bai2024-fig2c bai2024-fig2d
+    bai2024-propA4 bai2024-remA2
+    bai2024-figA1 bai2024-fig1 bai2024-fig2ab bai2024-fig2c bai2024-fig2d
     bai2024-secB3 bai2024-secB1 talk-nonfactored
 
     bai2024-prop1 bai2024-prop2 bai2024-thm1 bai2024-thmA1 bai2024-propA5 bai2024-propA6
@@ -105,12 +106,18 @@ def run_until(chapter: str, id: str, old: str, new: str) -> None:
         ("data/graph", "bai2024-def2", "rows | P[:, wider_cols].any(axis=1)", "rows"),
         # a residual that sees what is not observed
         ("data/graph", "bai2024-propA4", "(W[mask] - values)", "(W.sum() - values)"),
+        # the zero rows kept; friends who must have met; a line that is observed after all
+        ("data/graph", "bai2024-remA2", "C.any(axis=0)", "np.ones(len(C), dtype=bool)"),
+        ("data/graph", "bai2024-remA2", "matrix_power(common, len(P))", "matrix_power(common, 1)"),
+        ("data/graph", "bai2024-remA2", "wider = mf", "mask[3, 0] = True; wider = mf"),
         # a pattern dropped from the paper's list, and one read wrongly
         ("data/graph", "bai2024-secB3", '"110110001"]', "]"),
         ("data/graph", "bai2024-secB3", '"111110011"', '"111110111"'),
         # a model that does not start from zero; one that forgets an entry
         ("data/completing", "talk-nonfactored", "(np.zeros((3, 3)),)", "(np.ones((3, 3)),)"),
         ("data/completing", "talk-nonfactored", "return W0 +", "return 0 * W0 +"),
+        # factors that start large
+        ("data/completing", "talk-nonfactored", "(1e-6 * A, 1e-6 * B)", "(A, B)"),
         # another step, another sign
         ("data/completing", "mfbook-descent", "lr=0.02, steps", "lr=0.021, steps"),
         ("data/completing", "mfbook-two-by-two", "a * np.sign(b * c)", "-a * np.sign(b * c)"),
