@@ -87,6 +87,8 @@ def test_running_and_saving_a_chapter_leaves_the_book_as_it_is(browser, lab):
     code = code_cells(stored)
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     opened(page, address, CHAPTER)
+    # Cells that are run before there is a kernel are passed over.
+    page.get_by_text("| Idle").wait_for(timeout=PATIENCE)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     end = time.monotonic() + 120
