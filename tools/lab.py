@@ -70,16 +70,16 @@ def refresh(copy: Path = COPY, root: Path = ROOT) -> list[str]:
 
 
 def files_of(root: Path) -> dict[str, bytes]:
-    """Every page as a plain notebook, and the data that chapters read by a bare name."""
+    """Every page as a plain notebook, the data that chapters read by a bare name, the pictures."""
     book = Book(root)
     pages = {
         f"{name}.ipynb": (nbformat.writes(notebook(name, book)) + "\n").encode()
         for name, _ in numbered_pages(root)
     }
+    used = [path for path in data_files(root / "book") if path.suffix == ".json"]
+    pictures = [p for p in (root / "book" / "_static").iterdir() if p.suffix in (".svg", ".png")]
     data = {
-        path.relative_to(root / "book").as_posix(): path.read_bytes()
-        for path in data_files(root / "book")
-        if path.suffix == ".json"
+        path.relative_to(root / "book").as_posix(): path.read_bytes() for path in used + pictures
     }
     return pages | data
 

@@ -37,6 +37,18 @@ def test_every_page_and_every_data_file_is_copied(copy):
     assert set(files_once(ROOT)) <= there
 
 
+def test_every_picture_and_page_that_is_linked_is_there(copy):
+    dead = []
+    for page in copy.rglob("*.ipynb"):
+        for cell in nbformat.read(page, as_version=4).cells:
+            if cell.cell_type == "markdown":
+                links = re.findall(r"\]\(([\w./-]+\.(?:svg|png|ipynb|md))[)#]", cell.source)
+                dead += [
+                    f"{page.name}: {link}" for link in links if not (page.parent / link).exists()
+                ]
+    assert not dead
+
+
 def newer(copy, name: str) -> None:
     """Let the copy have been made from an older book."""
     record = copy / ".book.json"
