@@ -1,32 +1,36 @@
-"""`gradient_flow`: from the caller's problem to the components and back."""
+"""`gradient_flow`: what the caller asks for, checked, followed to its end, and returned."""
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from mfbook.flow import trajectory
-from mfbook.flow.shallow.drive import Path, follow, start
-from mfbook.flow.shallow.field import Part, connected_parts, times
-from mfbook.flow.shallow.gauge import EPS, time_to_reach
-from mfbook.flow.trajectory import Phase, Trajectory, resting_times
+from mfbook.flow.progress import Progress
+from mfbook.flow.shallow.composite import Composite
+from mfbook.flow.shallow.drive import DENSE_P, follow
+from mfbook.flow.shallow.phases import phases_of
+from mfbook.flow.shallow.sectors import falls_apart
+from mfbook.flow.shallow.units import require_size
+from mfbook.flow.trajectory import Trajectory, resting_times
 from mfbook.models import factors_of
+from mfbook.problems.checks import flag, real_number, whole_number
+from mfbook.problems.fit import LOSS_TOL
 
-SILENT_SECONDS = 3.0
-
-# Rates and directions of escape are computed up to this many rows and columns of a component.
-LARGEST_EIGENPROBLEM = 600
-# From this many rows and columns on, singular values leave out what drowns in the rounding of W.
-LARGE = 80
 MAX_STEPS = 50_000
 SMALLEST_RTOL, LARGEST_RTOL = 1e-9, 1e-2
 
-# Double precision ends at 1e308; the flow cubes the factors, and squares of residuals are summed.
+# The flow cubes the factors, and squares of residuals are summed: a start may exceed the size of
+# the data by this in its logarithm, and no product of its entries may leave double precision.
 LARGEST_LOG10_FACTOR = 50.0
+
+# Of the S(W) along a run this many tell whether they share an invariant subspace; those near the
+# end say little, for S is the difference of W and the data, and drowns in rounding there.
+WITNESSES, NEAR_THE_END = 12, 1e-8
+# Two runs of the same start may each be off by the promise of 10 rtol.
+APART = 20.0
 
 
 def gradient_flow(
@@ -34,7 +38,7 @@ def gradient_flow(
     factors: Sequence[ArrayLike],
     *,
     log10_scale: float = 0.0,
-    loss_tol: float = 1e-10,
+    loss_tol: float = LOSS_TOL,
     rtol: float = 1e-6,
     t_max: float = np.inf,
     max_steps: int = MAX_STEPS,
@@ -46,25 +50,31 @@ def gradient_flow(
 
         dA/dt = −G Bᵀ,    dB/dt = −Aᵀ G,    A(0) = α A_0,  B(0) = α B_0,  α = 10^log10_scale,
 
-    until f(A B) ≤ loss_tol. The scale α may be as small as 10^-10000: it is kept as a logarithm,
+    until f(A B) − min f ≤ loss_tol · (f(0) − min f), where min f = 0 unless measurements contradict
+    each other. The scale α may be as small as 10^-10000: it is kept as a logarithm,
     and every hidden column, in a rotated hidden space where they are orthogonal, carries its own
     size. So the answer does not depend on the hidden basis of the factors, and a plateau costs a
     few steps however long it lasts. Connected components of the observed entries evolve without
-    knowing of each other and are integrated so.
+    knowing of each other and are integrated so. The run ends at the time at which the loss crosses
+    its tolerance, wherever the steps end. The units of data and time do not matter: data c M from
+    factors √c (A, B) give c W, at times divided by c.
 
     Parameters
     ----------
     problem
-        a `MatrixCompletion` or `MatrixSensing` with matrices of shape (m, n).
+        a `MatrixCompletion` or `MatrixSensing` with matrices of shape (m, n), its largest entry or
+        target between 1e-152 and 1e152.
     factors
         (A_0, B_0) of shapes (m, h), (h, n) for any width h ≥ 1.
     log10_scale
         log₁₀ α, any finite number.
     loss_tol
-        stop where the loss is at most this (or at the rounding of the data, if larger).
+        stop where the loss above its least is this share of f(0) − min f (or the rounding of the
+        data, if larger); of the loss at the start, where zero fits the data.
     rtol
         accuracy of W(t) relative to the data, from 1e-9 to 1e-2; the error stays below
-        10 rtol along the run. Where an escape is steep, that is its error at equal times.
+        10 rtol along the run. Where an escape is steep, that is its error at equal times. Parts
+        that are learned first are followed as long as the others.
     t_max, max_steps
         further limits.
     progress
@@ -82,11 +92,13 @@ def gradient_flow(
     Raises
     ------
     TypeError
-        factors that are not a tuple, complex numbers, a problem of another kind.
+        factors that are not a tuple, complex numbers, a problem of another kind, options that are
+        no numbers.
     ValueError
         a number of factors other than two, shapes that do not fit, entries that are not
         finite, factors that are all zero (zero is a saddle: the flow stays there), a scale that
-        is not finite, an rtol out of range, limits that are negative or not numbers.
+        is not finite, an rtol out of range, limits that are negative, data whose squares leave
+        double precision.
 
     Notes
     -----
@@ -99,46 +111,91 @@ def gradient_flow(
     600 rows and columns. The invariance of the flow's rank (Bai, Zhao & Zhang 2024,
     Proposition 1) is the statement that a column that is zero stays so.
 
-    Where `MatrixSensing` measurements decouple in directions other than rows and columns
-    (commuting measurements, for instance) the parts are not told apart: below a scale of about
-    1e-16 their columns differ by more than rounding, and the end point can be that of another
-    start. Entries of a matrix have no such limit.
+    A start in a subspace that the flow cannot leave, as (A, Aᵀ) is for symmetric data, is followed
+    inside it, where rounding cannot lead out. Where data have a symmetry that a generic start has
+    not, or measurements commute, directions that no observation couples may fall below each
+    other's rounding. Such data are noticed in components of up to 80 rows and columns; the run is
+    then repeated with every column perturbed by 1e-13 of its size after every step, and if the two
+    ends differ by more than 20 rtol, the run returns with `converged=False` and says so.
+
+    See also `disconnected_limit`, the limit α → 0 in closed form where it is known; `taylor_flow`,
+    slow and in many digits; `gradient_descent`, the papers' literal procedure at any depth.
 
     Examples
     --------
     >>> from mfbook import MatrixCompletion, small_init
     >>> problem = MatrixCompletion.from_text("1 2; 100 ?")
-    >>> run = gradient_flow(problem, small_init((2, 2), rng=0), log10_scale=-100)
+    >>> factors = small_init((2, 2), rng=0)
+    >>> run = gradient_flow(problem, factors, log10_scale=-100, loss_tol=1e-14)
     >>> run.converged, round(float(run.W[1, 1]), 1), [phase.rank for phase in run.phases]
     (True, 200.0, [0, 1])
     """
     arrays = _two_factors(problem, factors)
-    _require_numbers(arrays, log10_scale, loss_tol, rtol, t_max, max_steps)
-    composite = _Composite(problem, arrays, float(log10_scale), rtol)
-    notice = _Progress(progress, loss_tol)
-    share = loss_tol / len(composite.paths)
-    runs = [follow(path, loss_tol=share, rtol=rtol, t_max=t_max) for path in composite.paths]
-    limit = ""
+    options = _options(problem, arrays, log10_scale, loss_tol, rtol, t_max, max_steps)
+    progress = None if progress is None else flag("progress", progress)
+    run, limit = _followed(problem, arrays, options, progress)
+    if run.crossing is not None:
+        reason = trajectory.LOSS_REACHED
+    else:
+        reasons = [path.reason for path in run.paths]
+        reason = limit or next(reason for reason in _BY_WEIGHT if reason in reasons)
+    if reason in (trajectory.LOSS_REACHED, trajectory.STUCK) and _may_lose_sectors(run):
+        again, _ = _followed(problem, arrays, options, progress, np.random.default_rng(0))
+        if not _same_end(run, again, options["rtol"]):
+            reason = trajectory.ROUNDING
+    return _trajectory(run, reason)
+
+
+def _followed(problem, arrays, options, progress, shaker=None) -> tuple[Composite, str]:
+    """All parts to the end of the run, and the limit that ended it before, if one did."""
+    run = Composite(
+        problem, arrays, options["log10_scale"], options["rtol"], options["loss_tol"], shaker
+    )
+    notice = Progress(progress)
+    t_max = options["t_max"] * run.units.rate
+    steppers = [follow(path, rtol=options["rtol"], t_max=t_max) for path in run.paths]
     try:
-        for run in runs:
-            next(run)
-        running = dict(enumerate(runs))
-        while running:
-            # The component that is furthest behind goes next, so that all end near one time.
-            k = min(running, key=lambda k: composite.paths[k].t)
-            if composite.paths[k].reason:
-                del running[k]
-                continue
-            if composite.n_steps >= max_steps:
-                limit = trajectory.STEP_LIMIT
+        for stepper in steppers:
+            next(stepper)
+        while not run.has_arrived():
+            running = [k for k, path in enumerate(run.paths) if not path.reason]
+            if not running:
                 break
-            next(running[k], None)
-            notice.update(composite)
+            if run.n_steps >= options["max_steps"]:
+                return run, trajectory.STEP_LIMIT
+            # The part that is furthest behind goes next, so that all end near one time.
+            next(steppers[min(running, key=lambda k: run.paths[k].t)], None)
+            notice.update(run)
     except KeyboardInterrupt:
-        limit = trajectory.INTERRUPTED
+        return run, trajectory.INTERRUPTED
     finally:
         notice.close()
-    return composite.trajectory(limit)
+    return run, ""
+
+
+def _may_lose_sectors(run: Composite) -> bool:
+    """Whether S(W) falls apart along the run of a part, so that rounding may decide where it ends.
+
+    A complete part does so at its singular vectors, but the columns come apart with them, and the
+    closed form of its limit is met from 10^-10000.
+    """
+    for part, path in zip(run.parts, run.paths, strict=True):
+        field = path.field
+        if field.p > DENSE_P or len(field.values) == part.field.m * part.field.n:
+            continue
+        far = np.flatnonzero(np.array(path.losses) > NEAR_THE_END * path.losses[0])
+        chosen = far[np.unique(np.linspace(0, len(far) - 1, WITNESSES).astype(int))]
+        rests = [k for k in resting_times(np.array(path.norms)) if k in far]
+        states = [path.states[k] for k in sorted({*chosen, *rests})]
+        if falls_apart([field.S(field.residual(state.Z)) for state in states]):
+            return True
+    return False
+
+
+def _same_end(one: Composite, other: Composite, rtol: float) -> bool:
+    ends = [run.W(run.at(run.end())) for run in (one, other)]
+    size = max(np.abs(ends[0]).max(), one.units.W)
+    return bool(np.abs(ends[0] - ends[1]).max() <= APART * rtol * size)
 
 
 def _two_factors(problem, factors) -> tuple[np.ndarray, np.ndarray]:
@@ -161,258 +218,60 @@ def _two_factors(problem, factors) -> tuple[np.ndarray, np.ndarray]:
     return arrays
 
 
-def _require_numbers(arrays, log10_scale, loss_tol, rtol, t_max, max_steps) -> None:
-    if not np.isfinite(log10_scale):
-        meaning = "a scale of 0" if log10_scale == -np.inf else f"a scale of 10^{log10_scale}"
-        raise ValueError(
-            f"log10_scale must be finite, but is {log10_scale}: {meaning} is not a start "
-            "(zero is a saddle that the flow never leaves); any finite number will do, -10000 too"
-        )
+def _options(problem, arrays, log10_scale, loss_tol, rtol, t_max, max_steps) -> dict:
+    """The numbers that steer a run, checked."""
+    require_size(problem.targets, None if problem.observes_entries else problem.measurements)
+    log10_scale = real_number(
+        "log10_scale",
+        log10_scale,
+        because="a scale of 0 is no start, zero is a saddle that the flow never leaves; any "
+        "finite number will do, -10000 too",
+    )
+    size = max(float(np.abs(problem.targets).max()), 1e-152)
     largest = log10_scale + np.log10(max(np.abs(array).max() for array in arrays))
-    if largest > LARGEST_LOG10_FACTOR:
+    most = LARGEST_LOG10_FACTOR + min(0.5 * np.log10(size), 25.0)
+    if largest > most:
         raise ValueError(
             f"the start has entries near 10^{largest:.0f}, whose products leave double precision; "
-            f"keep log10_scale + log10(largest entry) below {LARGEST_LOG10_FACTOR:g}"
+            f"keep log10_scale + log10(largest entry) below {most:g}"
         )
-    if not SMALLEST_RTOL <= rtol <= LARGEST_RTOL:
-        raise ValueError(
-            f"rtol must lie between {SMALLEST_RTOL:g} and {LARGEST_RTOL:g}, but is {rtol}: double "
-            "precision holds no more through an escape, and less is no trajectory"
-        )
-    if not loss_tol >= 0:
-        raise ValueError(f"loss_tol must not be negative, but is {loss_tol}")
-    if not t_max >= 0:
-        raise ValueError(f"t_max must not be negative, but is {t_max}; time starts at 0")
-    if not max_steps >= 0:
-        raise ValueError(f"max_steps must not be negative, but is {max_steps}")
+    within = {"least": SMALLEST_RTOL, "most": LARGEST_RTOL}
+    because = "double precision holds no more through an escape, and less is no trajectory"
+    return {
+        "log10_scale": log10_scale,
+        "loss_tol": real_number("loss_tol", loss_tol, least=0),
+        "rtol": real_number("rtol", rtol, because=because, **within),
+        "t_max": real_number("t_max", t_max, least=0, infinite=True),
+        "max_steps": whole_number("max_steps", max_steps, least=0),
+    }
 
 
-class _Composite:
-    """All components of a problem, and the caller's hidden basis that ties them together."""
-
-    def __init__(self, problem, arrays, log10_scale: float, rtol: float) -> None:
-        self.problem, self.arrays = problem, arrays
-        self.m = problem.shape[0]
-        self.parts: list[Part] = connected_parts(problem)
-        log_scale = log10_scale * np.log(10.0)
-        A, B = arrays
-        self.paths: list[Path] = [
-            start(part.field, np.concatenate([A[part.rows], B.T[part.cols]]), log_scale, rtol)
-            for part in self.parts
-        ]
-        # Rows and columns without an observed entry have no gradient: they stay.
-        self.still = tuple(np.exp(log_scale) * array for array in arrays)
-
-    @property
-    def n_steps(self) -> int:
-        return sum(path.n_steps for path in self.paths)
-
-    def end(self) -> float:
-        """The last time that all components reach; one that has stopped for good stays there."""
-        halted = [
-            path.t
-            for path in self.paths
-            if path.reason not in (trajectory.LOSS_REACHED, trajectory.STUCK)
-        ]
-        return min(halted) if halted else max(path.t for path in self.paths)
-
-    def factors_at(self, t: float) -> tuple[np.ndarray, np.ndarray]:
-        return self._factors([path.columns_at(t) for path in self.paths])
-
-    def W_at(self, t: float) -> np.ndarray:
-        return self._W([path.columns_at(t) for path in self.paths])
-
-    def _factors(self, columns):
-        A, B = (array.copy() for array in self.still)
-        for part, column in zip(self.parts, columns, strict=True):
-            U = (column.X * np.exp(column.ell)) @ column.V.T
-            A[part.rows], B[:, part.cols] = U[: part.field.m], U[part.field.m :].T
-        return A, B
-
-    def _W(self, columns):
-        A, B = self._factors(columns)
-        W = A @ B
-        for part, column in zip(self.parts, columns, strict=True):
-            # Inside a component the graded columns give W without the rounding of a rotation.
-            Z = column.X * np.exp(column.ell)
-            W[np.ix_(part.rows, part.cols)] = Z[: part.field.m] @ Z[part.field.m :].T
-        return W
-
-    def _singular_values(self, columns) -> np.ndarray:
-        m, n = self.problem.shape
-        if len(columns) == 1 and min(m, n) >= LARGE:
-            return self._few_singular_values(columns[0])
-        A, B = self._factors(columns)
-        if min(m, n) <= 2 * A.shape[1] or m * n <= 10_000:
-            return np.linalg.svd(self._W(columns), compute_uv=False)
-        # W = Q_A R_A R_Bᵀ Q_Bᵀ: a long product has the singular values of its small core.
-        core = np.linalg.qr(A, mode="r") @ np.linalg.qr(B.T, mode="r").T
-        values = np.zeros(min(m, n))
-        values[: len(core)] = np.linalg.svd(core, compute_uv=False)
-        return values
-
-    def _few_singular_values(self, columns) -> np.ndarray:
-        """Those of one large component, without the columns that drown in its rounding."""
-        values = np.zeros(min(self.problem.shape))
-        part = self.parts[0]
-        kept = 2 * columns.ell > 2 * columns.ell.max(initial=-np.inf) + np.log(1e-2 * EPS)
-        Z = columns.X[:, kept] * np.exp(columns.ell[kept])
-        A, B = Z[: part.field.m], Z[part.field.m :]
-        if 2 * Z.shape[1] <= min(A.shape[0], B.shape[0]):
-            # W = Q_A R_A R_Bᵀ Q_Bᵀ: a long product has the singular values of its small core.
-            A, B = np.linalg.qr(A, mode="r"), np.linalg.qr(B, mode="r")
-        found = np.linalg.svd(A @ B.T, compute_uv=False)
-        values[: len(found)] = found
-        return values
-
-    def gradient_norm(self, columns) -> float:
-        """Frobenius norm of the gradient of all factors, |S U|; it needs no common basis."""
-        total = 0.0
-        for part, column in zip(self.parts, columns, strict=True):
-            _, G = part.field.gradient(column.Z)
-            total += float(np.sum((times(G, column.X) * np.exp(column.ell)) ** 2))
-        return np.sqrt(total)
-
-    def trajectory(self, limit: str) -> Trajectory:
-        end = self.end()
-        times = np.unique([s.t for path in self.paths for s in path.states if s.t <= end])
-        if times[-1] < end:
-            times = np.append(times, end)
-        samples = [[path.columns_at(t) for path in self.paths] for t in times]
-        if len(self.paths) == 1 and len(self.paths[0].norms) == len(times):
-            loss, norm = np.array(self.paths[0].losses), np.array(self.paths[0].norms)
-        else:
-            loss = np.array([self.loss(columns) for columns in samples])
-            norm = np.array([self.gradient_norm(columns) for columns in samples])
-        values = np.array([self._singular_values(columns) for columns in samples])
-        reasons = [path.reason for path in self.paths]
-        converged = all(reason == trajectory.LOSS_REACHED for reason in reasons)
-        if converged:
-            limit = trajectory.LOSS_REACHED
-        elif not limit:
-            limit = next(r for r in _BY_WEIGHT if r in reasons)
-        return Trajectory(
-            t=times,
-            loss=loss,
-            gradient_norm=norm,
-            singular_values=values,
-            W=self._W(samples[-1]),
-            factors=self._factors(samples[-1]),
-            phases=self._phases(times, norm, values),
-            converged=converged,
-            reason=limit,
-            n_steps=self.n_steps,
-            n_gradients=sum(path.n_gradients for path in self.paths),
-            dense_output=self.W_at,
-            dense_factors=self.factors_at,
-            log10_columns=np.array([self._log10_columns(columns) for columns in samples]),
-        )
-
-    @staticmethod
-    def _log10_columns(columns) -> np.ndarray:
-        ell = np.concatenate([column.ell for column in columns])
-        return -np.sort(-ell) / np.log(10.0)
-
-    def loss(self, columns) -> float:
-        return float(
-            sum(
-                part.field.gradient(column.Z)[0]
-                for part, column in zip(self.parts, columns, strict=True)
-            )
-        )
-
-    def _phases(self, times, norm, values) -> tuple[Phase, ...]:
-        """Where the gradient is smallest between two rises, found to better than a step."""
-        known = 1e-3 * values.max()
-        rests = resting_times(norm)
-        phases = []
-        for k in rests:
-            t = float(times[k])
-            if 0 < k < len(times) - 1:
-                t = self._quietest(times[k - 1], times[k + 1], t)
-            columns = [path.columns_at(t) for path in self.paths]
-            W = self._W(columns)
-            rank = int((self._singular_values(columns) > known).sum())
-            last = k == rests[-1]
-            rate, direction = (None, None) if last else self._escape(columns)
-            factors = self._factors(columns)
-            phases.append(Phase(t, rank, W, self.loss(columns), rate, direction, factors))
-        return tuple(phases)
-
-    def _quietest(self, low, high, at) -> float:
-        from scipy.optimize import minimize_scalar  # takes longer to import than all the rest
-
-        def log_norm(t):
-            return np.log(max(self.gradient_norm([p.columns_at(t) for p in self.paths]), 1e-308))
-
-        found = minimize_scalar(
-            log_norm,
-            bounds=(low, high),
-            method="bounded",
-            options={"xatol": 1e-3 * (high - low), "maxiter": 25},
-        )
-        return float(found.x) if found.fun < log_norm(at) else at
-
-    def _escape(self, columns):
-        """Rate and direction of the component that a column leaves first."""
-        first, best = np.inf, (None, None)
-        for part, path, column in zip(self.parts, self.paths, columns, strict=True):
-            field = part.field
-            if field.p > LARGEST_EIGENPROBLEM:
-                continue
-            rates, basis = np.linalg.eigh(field.S(field.residual(column.Z)))
-            quiet = ~column.active
-            wait = time_to_reach(
-                column.X[:, quiet], column.ell[quiet], rates, basis, path.log_active
-            )
-            if rates[-1] > 0 and (wait < first or best[0] is None):
-                u, v = np.zeros(self.problem.shape[0]), np.zeros(self.problem.shape[1])
-                u[part.rows], v[part.cols] = basis[: field.m, -1], basis[field.m :, -1]
-                sign = np.sign(u[np.argmax(np.abs(u))])
-                first, best = (
-                    wait,
-                    (
-                        float(rates[-1]),
-                        (sign * u / np.linalg.norm(u), sign * v / np.linalg.norm(v)),
-                    ),
-                )
-        return best
+def _trajectory(run: Composite, reason: str) -> Trajectory:
+    times = run.times()
+    samples = [run.at(t) for t in times]
+    loss, norm = run.losses_and_norms(samples)
+    values = np.array([run.singular_values(columns) for columns in samples])
+    return Trajectory(
+        t=run.time(times),
+        loss=loss,
+        gradient_norm=norm,
+        singular_values=values,
+        W=run.W(samples[-1]),
+        factors=run.factors(samples[-1]),
+        phases=phases_of(run, times, norm, values),
+        converged=reason == trajectory.LOSS_REACHED,
+        reason=reason,
+        n_steps=run.n_steps,
+        n_gradients=run.n_gradients,
+        dense_output=run.W_at,
+        dense_factors=run.factors_at,
+        log10_columns=np.array([run.log10_columns(columns) for columns in samples]),
+    )
 
 
 _BY_WEIGHT = (
-    trajectory.INTERRUPTED,
     trajectory.STEP_TOO_SMALL,
-    trajectory.DIVERGED,
-    trajectory.STEP_LIMIT,
+    trajectory.UNBOUNDED,
     trajectory.TIME_LIMIT,
     trajectory.STUCK,
 )
-
-
-class _Progress:
-    """One line on standard error, rewritten a few times a second once a run is long."""
-
-    def __init__(self, wanted: bool | None, loss_tol: float) -> None:
-        self.on = sys.stderr.isatty() if wanted is None else bool(wanted)
-        self.loss_tol, self.begun, self.next = loss_tol, time.monotonic(), SILENT_SECONDS
-        self.shown = False
-
-    def update(self, composite: _Composite) -> None:
-        if not self.on or time.monotonic() - self.begun < self.next:
-            return
-        passed = time.monotonic() - self.begun
-        self.next = passed + 0.3
-        self.shown = True
-        loss = sum(path.losses[-1] for path in composite.paths)
-        rank = sum(int(path.states[-1].active.sum()) for path in composite.paths)
-        sys.stderr.write(
-            f"\rgradient flow: {passed:.0f} s, {composite.n_steps} steps, "
-            f"t = {max(p.t for p in composite.paths):.4g}, {rank} active columns, "
-            f"loss {loss:.2e} (until {self.loss_tol:.0e})\033[K"
-        )
-        sys.stderr.flush()
-
-    def close(self) -> None:
-        if self.shown:
-            sys.stderr.write("\r\033[K")
-            sys.stderr.flush()

@@ -13,6 +13,8 @@ STEP_LIMIT = "step limit"
 TIME_LIMIT = "time limit"
 DIVERGED = "diverged"
 STUCK = "stopped at a critical point that is not a global minimum"
+UNBOUNDED = "runs to infinity: larger factors always fit better, and the limit is none"
+ROUNDING = "where it ends is decided by rounding: a symmetry of data and start hides a direction"
 INTERRUPTED = "interrupted"
 STEP_TOO_SMALL = "step size below rounding"
 

@@ -261,6 +261,11 @@ class MatrixCompletion(LeastSquares):
         """The N observed values, row by row."""
         return self.values[self.mask]
 
+    @property
+    def attainable(self) -> np.ndarray:
+        """The targets: entries do not contradict each other."""
+        return self.targets
+
     def measure(self, W: ArrayLike) -> np.ndarray:
         """The observed entries of W, row by row; (..., N) for W of shape (..., m, n)."""
         return self._candidate(W)[..., self.mask]

@@ -12,6 +12,8 @@ from itertools import permutations
 import networkx as nx
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.sparse import bmat, csr_array
+from scipy.sparse.csgraph import connected_components
 
 from mfbook.problems.checks import observed_mask, whole_number
 
@@ -67,12 +69,12 @@ def components(mask: ArrayLike) -> list[tuple[np.ndarray, np.ndarray]]:
     >>> [(rows.tolist(), cols.tolist()) for rows, cols in components(M1)]
     [([0, 1], [0, 1]), ([2], [2])]
     """
-    found = []
-    for vertices in nx.connected_components(observation_graph(mask)):
-        rows = np.array(sorted(i for side, i in vertices if side == "row"))
-        cols = np.array(sorted(j for side, j in vertices if side == "col"))
-        found.append((rows, cols))
-    return sorted(found, key=lambda component: component[0][0])
+    mask = observed_mask(mask)
+    edges = csr_array(mask)
+    _, label = connected_components(bmat([[None, edges], [edges.T, None]]), directed=False)
+    of_rows, of_cols = label[: len(mask)], label[len(mask) :]
+    seen = dict.fromkeys(of_rows[mask.any(axis=1)])
+    return [(np.flatnonzero(of_rows == k), np.flatnonzero(of_cols == k)) for k in seen]
 
 
 def connectivity(mask: ArrayLike) -> str:

@@ -37,7 +37,8 @@ class LeastSquares:
     What engines ask a problem, whatever its class:
 
     * `measure(W)`, the vector (⟨X_l, W⟩)_l, and `adjoint(r)` = Σ r_l X_l, its transpose;
-    * `targets`, the y_l that the measurements should be;
+    * `targets`, the y_l that the measurements should be, and `attainable`, those nearest to them
+      that the measurements of a matrix can be;
     * `weight`, the factor c in f(W) = c Σ r_l²;
     * `parts`, pairs (rows, cols) of index arrays: blocks of W that no measurement links;
     * `observes_entries`, whether the X_l are entries, told by `mask` and `values`.
@@ -52,9 +53,6 @@ class LeastSquares:
     def weight(self) -> float:
         """Factor c in loss = c · Σ r²."""
         return 0.5 if self.loss == "half" else 1.0 / self.n_observed
-
-    # The name that older code of the engines asks for.
-    _weight = weight
 
     def loss_value(self, W: ArrayLike) -> float | np.ndarray:
         """f(W); an array over the leading axes of W where it has any."""

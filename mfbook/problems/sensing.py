@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -102,6 +103,19 @@ class MatrixSensing(LeastSquares):
     def _adjoint(self, r: np.ndarray) -> np.ndarray:
         flat = r @ self.measurements.reshape(self.n_observed, -1)
         return flat.reshape(*r.shape[:-1], *self.shape)
+
+    @cached_property
+    def attainable(self) -> np.ndarray:
+        """The targets nearest to the y_l that some matrix meets exactly.
+
+        They are the y_l themselves unless the measurements depend on each other.
+        """
+        flat = self.measurements.reshape(self.n_observed, -1)
+        left, sizes, _ = np.linalg.svd(flat, full_matrices=False)
+        kept = left[:, sizes > max(flat.shape) * np.finfo(float).eps * sizes[0]]
+        if kept.shape[1] == self.n_observed:
+            return self.targets
+        return kept @ (kept.T @ self.targets)
 
     @property
     def parts(self) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 
 import numpy as np
@@ -11,7 +11,9 @@ from scipy.sparse.linalg import svds
 from mfbook.flow import trajectory
 from mfbook.flow.shallow.chebyshev import ChebyshevStepper, Memory
 from mfbook.flow.shallow.dense import Columns, DenseStepper, regraded
-from mfbook.flow.shallow.gauge import EPS, LOOSE, graded, time_to_reach
+from mfbook.flow.shallow.gauge import EPS, LOOSE, graded, normalised, time_to_reach
+from mfbook.flow.shallow.sectors import Reduced, invariant_basis
+from mfbook.problems.fit import ROUNDING
 
 # W feels a column when its square exceeds this times rtol, as a fraction of the data's scale.
 # Leaving out a smaller one changes W, and through it the growth of the others, by less than 1e-8
@@ -38,6 +40,9 @@ LEAN = 11.0
 # Growth rates below this fraction of the largest at zero are rounding, not growth.
 RATE_FLOOR = 1e-13
 
+# A shaken run perturbs every column by this, relative to its size, after every step.
+SHAKE = 1e-13
+
 
 @dataclass
 class Path:
@@ -55,6 +60,7 @@ class Path:
     n_gradients: int = 0
     lean: float = 0.0
     method: str = "auto"
+    shaker: np.random.Generator | None = None
     memory: Memory = dataclass_field(default_factory=Memory, repr=False)
     _last: tuple = dataclass_field(default=(-1, None), repr=False)
 
@@ -62,7 +68,8 @@ class Path:
         """The method for the next step: exact exponentials while their matrices are small."""
         if record is None:
             small = self.field.p <= DENSE_P and self.field.p * state.active.sum() <= DENSE_UNKNOWNS
-            dense = self.method == "dense" or (self.method == "auto" and small)
+            exact = self.method == "dense" or isinstance(self.field, Reduced)
+            dense = exact or (self.method == "auto" and small)
         else:
             dense = record == DenseStepper.record
         if dense:
@@ -79,7 +86,15 @@ class Path:
             self.lean += 2 * self.memory.sigma * (new.t - old.t)
             loose = LOOSE if self.lean > LEAN else np.inf
             self.lean = 0.0 if self.lean > LEAN else self.lean
+        if self.shaker is not None:
+            noise = SHAKE * self.shaker.standard_normal(new.X.shape)
+            X, ell = normalised(new.X + noise / np.sqrt(len(noise)), new.ell)
+            new = replace(new, X=X, ell=ell)
         self.states.append(regraded(new, self.log_active, loose))
+
+    def whole(self, X: np.ndarray) -> np.ndarray:
+        """Columns in all rows and columns of the part, where they are kept in a subspace."""
+        return self.field.E @ X if isinstance(self.field, Reduced) else X
 
     @property
     def t(self) -> float:
@@ -101,16 +116,25 @@ class Path:
 
 
 def largest_rate(field) -> float:
-    """The growth rate at zero of the fastest direction, |∇f(0)|."""
+    """The growth rate at zero of the fastest direction, |∇f(0)| but for a subspace."""
+    if isinstance(field, Reduced):
+        return float(np.linalg.norm(field.S(field.residual(np.zeros((field.p, 1)))), 2))
     _, G = field.gradient(np.zeros((field.p, 1)))
     if isinstance(G, np.ndarray):
         return float(np.linalg.norm(G, 2))
     return float(svds(G, k=1, return_singular_vectors=False, random_state=0)[0])
 
 
-def start(field, U0, log_scale, rtol) -> Path:
-    """The path's first state: the graded columns of exp(log_scale) · U0."""
+def start(field, U0, log_scale, rtol, shaker=None) -> Path:
+    """The path's first state: the graded columns of exp(log_scale) · U0.
+
+    A start in a subspace that the flow cannot leave is followed inside it.
+    """
     X, ell, V = graded(U0, log_scale)
+    if field.p <= DENSE_P and X.shape[1] < field.p:
+        basis = invariant_basis(field, X)
+        if basis is not None:
+            field, (X, ell) = Reduced(field, basis), normalised(basis.T @ X, ell)
     # The size of W at which the data are fitted: |∇f(0)| over the curvature of f.
     scale = largest_rate(field) / field.curvature
     largest = float(np.exp(np.minimum(2 * ell.max(initial=-np.inf), 700.0)))
@@ -119,19 +143,18 @@ def start(field, U0, log_scale, rtol) -> Path:
     felt = FELT if field.p <= DENSE_P else FELT_LARGE
     log_active = 0.5 * np.log(felt * rtol * scale) if scale > 0 else np.inf
     state = Columns(0.0, X, ell, V, ell >= log_active)
-    return Path(field, [state], [], [], [], log_active)
+    return Path(field, [state], [], [], [], log_active, shaker=shaker)
 
 
-def follow(path: Path, *, loss_tol, rtol, t_max):
-    """Extend the path step by step until the loss is at most loss_tol; a generator.
+def follow(path: Path, *, rtol, t_max):
+    """Extend the path step by step until its loss is rounding or it rests for ever; a generator.
 
     It yields after every accepted step and once at the start; the path's `reason` is set when it
     ends. Whoever drives it may stop at any time.
     """
     field = path.field
     rate_floor = RATE_FLOOR * largest_rate(field)
-    # Below this the loss is the rounding of the residuals.
-    loss_floor = field.weight * np.sum((4 * EPS * field.values) ** 2)
+    loss_floor = ROUNDING * field.weight * np.sum(field.values**2)
     h = None
     while True:
         state = path.states[-1]
@@ -140,7 +163,7 @@ def follow(path: Path, *, loss_tol, rtol, t_max):
         path.n_gradients += stepper.n_gradients
         path.losses.append(stepper.loss)
         path.norms.append(stepper.norm)
-        if path.losses[-1] <= max(loss_tol, loss_floor):
+        if path.losses[-1] <= loss_floor:
             path.reason = trajectory.LOSS_REACHED
         elif state.t >= t_max:
             path.reason = trajectory.TIME_LIMIT

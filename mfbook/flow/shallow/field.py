@@ -8,10 +8,9 @@ columns [A; Bᵀ] of shape (..., p, k), p = m + n.
 from __future__ import annotations
 
 import numpy as np
-from scipy.sparse import bmat, csr_array
-from scipy.sparse.csgraph import connected_components
+from scipy.sparse import csr_array
 
-from mfbook.problems import MatrixCompletion, MatrixSensing
+from mfbook.flow.shallow.units import Units
 
 # Up to this many entries of W a masked dense matrix is faster than gathering the observed ones:
 # at 100×100 with 5,000 observed and 100 columns, 0.2 ms against 4 ms.
@@ -158,27 +157,27 @@ class Part:
         self.field, self.rows, self.cols = field, rows, cols
 
 
-def connected_parts(problem) -> list[Part]:
-    """The problem's connected components; unobserved rows and columns belong to none."""
-    if isinstance(problem, MatrixSensing):
-        m, n = problem.shape
-        field = SensingField(problem.measurements, problem.targets, problem._weight)
-        return [Part(field, np.arange(m), np.arange(n))]
-    if not isinstance(problem, MatrixCompletion):
-        raise TypeError(
-            "gradient_flow needs a MatrixCompletion or a MatrixSensing problem, but got "
-            f"{type(problem).__name__}"
-        )
-    m, _ = problem.shape
-    edges = csr_array(problem.mask.astype(float))
-    _, label = connected_components(bmat([[None, edges], [edges.T, None]]), directed=False)
+def parts_of(problem, units: Units) -> list[Part]:
+    """The parts of the problem that do not know of each other, in those units.
+
+    Unobserved rows and columns belong to none. Targets are the attainable ones, so that the loss
+    of the fields is its excess over the least.
+    """
+    targets = problem.attainable / units.target
+    if not problem.observes_entries:
+        measurements = problem.adjoint(np.eye(len(targets))) / units.measurement
+        field = SensingField(measurements, targets, problem.weight)
+        return [Part(field, *part) for part in problem.parts]
     i, j = np.nonzero(problem.mask)
-    parts = []
-    for name in dict.fromkeys(label[i]):
-        here = label[i] == name
-        rows, row = np.unique(i[here], return_inverse=True)
-        cols, col = np.unique(j[here], return_inverse=True)
-        values = problem.values[i[here], j[here]]
-        shape = (len(rows), len(cols))
-        parts.append(Part(CompletionField(row, col, values, shape, problem._weight), rows, cols))
-    return parts
+    place = np.zeros(problem.shape[0], dtype=int), np.zeros(problem.shape[1], dtype=int)
+    label = np.zeros(problem.shape[0], dtype=int)
+    for k, (rows, cols) in enumerate(problem.parts):
+        place[0][rows], place[1][cols] = np.arange(len(rows)), np.arange(len(cols))
+        label[rows] = k
+    found = []
+    for k, (rows, cols) in enumerate(problem.parts):
+        here = label[i] == k
+        row, col, shape = place[0][i[here]], place[1][j[here]], (len(rows), len(cols))
+        field = CompletionField(row, col, targets[here], shape, problem.weight)
+        found.append(Part(field, rows, cols))
+    return found

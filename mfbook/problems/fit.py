@@ -1,0 +1,64 @@
+"""When a matrix fits: one rule for the flow, for descent, for greedy learning and the landscape.
+
+The least loss min f is 0 where the measurements do not contradict each other. Its excess
+f(W) − min f is computed as what is left of residuals to the *attainable* targets, those that some
+matrix meets exactly: subtracting two losses would lose it in their rounding. The excess is judged
+against f(0) − min f, what there is to learn, so that it does not matter in which unit the data are
+given.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+EPS = np.finfo(float).eps
+
+#: W fits where the excess is at most this share of f(0) − min f: where the flows stop by default.
+LOSS_TOL = 1e-10
+
+# Residuals of four roundings of the targets are as small as any computed product has them.
+ROUNDING = (4 * EPS) ** 2
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The rule for one problem: `least` is min f, `learnable` f(0) − min f."""
+
+    least: float
+    learnable: float
+    rounding: float
+
+    def threshold(self, loss_tol: float) -> float:
+        """The excess at or below which a matrix fits."""
+        return max(loss_tol * self.learnable, self.rounding)
+
+
+def fit_of(problem) -> Fit:
+    """What `problem` leaves to learn."""
+    weight = problem.weight
+    total = weight * float(np.sum(problem.targets**2))
+    attainable = problem.attainable
+    learnable = weight * float(np.sum(attainable**2))
+    least = weight * float(np.sum((problem.targets - attainable) ** 2))
+    rounding = ROUNDING * total
+    # What is left of targets that no matrix can meet at all is rounding, and nothing to learn.
+    return Fit(least, learnable if learnable > len(attainable) * rounding else 0.0, rounding)
+
+
+def excess(problem, W: ArrayLike) -> float:
+    """f(W) − min f."""
+    return problem.weight * float(np.sum((problem.measure(W) - problem.attainable) ** 2))
+
+
+def fits(problem, W: ArrayLike, loss_tol: float = LOSS_TOL) -> bool:
+    """Whether W is a global minimum of f, to within loss_tol of what there is to learn.
+
+    >>> from mfbook.problems import MatrixSensing
+    >>> twice = MatrixSensing([[[1.0]], [[1.0]]], [1.0, 3.0])  # one entry with two values
+    >>> fits(twice, [[2.0]]), fits(twice, [[1.0]])
+    (True, False)
+    """
+    return excess(problem, W) <= fit_of(problem).threshold(loss_tol)
