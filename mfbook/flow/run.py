@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -26,11 +27,14 @@ SMALLEST_RTOL, LARGEST_RTOL = 1e-9, 1e-2
 # the data by this in its logarithm, and no product of its entries may leave double precision.
 LARGEST_LOG10_FACTOR = 50.0
 
-# Of the S(W) along a run this many tell whether they share an invariant subspace; those near the
-# end say little, for S is the difference of W and the data, and drowns in rounding there.
-WITNESSES, NEAR_THE_END = 12, 1e-8
+# Between two rests of a run so many S(W) tell whether they share an invariant subspace; those near
+# the end say little, for S is the difference of W and the data, and drowns in rounding there.
+WITNESSES, NEAR_THE_END = 6, 1e-8
 # Two runs of the same start may each be off by the promise of 10 rtol.
 APART = 20.0
+# The logarithm of a column's size, when it is first felt, may differ by this. A lost direction that
+# the perturbation takes the place of shifts it by log(1e-13/1e-16) = 7 and more.
+SHIFTED = 0.1
 
 
 def gradient_flow(
@@ -141,7 +145,7 @@ def gradient_flow(
         reason = limit or next(reason for reason in _BY_WEIGHT if reason in reasons)
     if reason in (trajectory.LOSS_REACHED, trajectory.STUCK) and _may_lose_sectors(run):
         again, _ = _followed(problem, arrays, options, progress, np.random.default_rng(0))
-        if not _same_end(run, again, options["rtol"]):
+        if not _same_run(run, again, options["rtol"]):
             reason = trajectory.ROUNDING
     return _trajectory(run, reason)
 
@@ -181,18 +185,38 @@ def _may_lose_sectors(run: Composite) -> bool:
     """
     for part, path in zip(run.parts, run.paths, strict=True):
         field = path.field
-        if field.p > DENSE_P or len(field.values) == part.field.m * part.field.n:
+        complete = run.problem.observes_entries and len(field.values) == part.field.m * part.field.n
+        if field.p > DENSE_P or complete:
             continue
+        # A sector of one row and one column is a complete part of its own.
+        blocks = [np.arange(field.p)] if field.blocks is None else field.blocks
+        blocks = [block for block in blocks if len(block) > 2]
         far = np.flatnonzero(np.array(path.losses) > NEAR_THE_END * path.losses[0])
-        chosen = far[np.unique(np.linspace(0, len(far) - 1, WITNESSES).astype(int))]
         rests = [k for k in resting_times(np.array(path.norms)) if k in far]
-        states = [path.states[k] for k in sorted({*chosen, *rests})]
-        if falls_apart([field.S(field.residual(state.Z)) for state in states]):
-            return True
+        # What is lost is lost on the way from one rest to the next.
+        for low, high in pairwise(sorted({0, *rests, far[-1]})):
+            chosen = np.unique(np.linspace(low, high, WITNESSES).astype(int))
+            states = [path.states[k] for k in chosen]
+            S = np.array([field.S(field.residual(state.Z)) for state in states])
+            if any(falls_apart(S[np.ix_(range(len(S)), b, b)]) for b in blocks):
+                return True
     return False
 
 
-def _same_end(one: Composite, other: Composite, rtol: float) -> bool:
+def _same_run(one: Composite, other: Composite, rtol: float) -> bool:
+    """Whether two runs end at one W, and their columns were felt one after the other at one time.
+
+    Rounding that takes the place of a lost direction may always lead to one end; but then it is
+    the size of the rounding that decides when.
+    """
+    for a, b in zip(one.paths, other.paths, strict=True):
+        felt = 0
+        for state in a.states:
+            if (count := int(state.active.sum())) > felt:
+                felt = count
+                sizes = [np.sort(s.ell)[-count] for s in (state, b.columns_at(state.t))]
+                if not abs(sizes[0] - sizes[1]) <= max(SHIFTED, APART * rtol):
+                    return False
     ends = [run.W(run.at(run.end())) for run in (one, other)]
     size = max(np.abs(ends[0]).max(), one.units.W)
     return bool(np.abs(ends[0] - ends[1]).max() <= APART * rtol * size)
@@ -227,8 +251,8 @@ def _options(problem, arrays, log10_scale, loss_tol, rtol, t_max, max_steps) -> 
         because="a scale of 0 is no start, zero is a saddle that the flow never leaves; any "
         "finite number will do, -10000 too",
     )
-    size = max(float(np.abs(problem.targets).max()), 1e-152)
     largest = log10_scale + np.log10(max(np.abs(array).max() for array in arrays))
+    size = float(np.abs(problem.targets).max()) or 1.0
     most = LARGEST_LOG10_FACTOR + min(0.5 * np.log10(size), 25.0)
     if largest > most:
         raise ValueError(

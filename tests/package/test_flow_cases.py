@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 
-from mfbook.flow import gradient_flow, run, trajectory
+from mfbook.flow import gradient_flow, progress, run, trajectory
 from mfbook.models import small_init
 from mfbook.problems import MatrixCompletion, MatrixSensing, examples
 
@@ -203,7 +203,7 @@ def test_a_problem_of_another_kind_is_refused():
 
 
 def test_a_long_run_shows_its_progress(monkeypatch):
-    monkeypatch.setattr(run, "SILENT_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "SILENT_SECONDS", 0.0)
     screen = io.StringIO()
     monkeypatch.setattr(sys, "stderr", screen)
     gradient_flow(examples.M4, small_init((2, 2), rng=0), log10_scale=-3)
@@ -222,7 +222,7 @@ def test_an_interrupt_returns_what_there_is(monkeypatch):
             signal.raise_signal(signal.SIGINT)
 
     assert threading.current_thread() is threading.main_thread()
-    monkeypatch.setattr(run._Progress, "update", interrupt)
+    monkeypatch.setattr(run.Progress, "update", interrupt)
     result = gradient_flow(examples.disconnected_3x3, small_init((3, 3), rng=0), log10_scale=-8)
     assert result.reason == trajectory.INTERRUPTED
     assert not result.converged

@@ -6,9 +6,10 @@ import pytest
 
 from mfbook.flow.shallow import gauge, krylov
 from mfbook.flow.shallow.dense import Columns, DenseStepper
-from mfbook.flow.shallow.field import CompletionField, SensingField, connected_parts
+from mfbook.flow.shallow.field import CompletionField, SensingField, parts_of
 from mfbook.flow.shallow.gauge import graded, linear_flow, orthogonalise, time_to_reach
 from mfbook.flow.shallow.phi import phi_functions
+from mfbook.flow.shallow.units import units_of
 from mfbook.problems import MatrixCompletion
 
 
@@ -98,7 +99,7 @@ def test_the_jacobian_is_the_derivative_of_the_field(kind):
     rng = np.random.default_rng(5)
     if kind == "completion":
         problem = MatrixCompletion.from_text("1 2 ?; 3 ? 4")
-        field = connected_parts(problem)[0].field
+        field = parts_of(problem, units_of(problem.targets, 1.0, 0.0))[0].field
         assert isinstance(field, CompletionField)
     else:
         field = SensingField(rng.standard_normal((4, 2, 3)), rng.standard_normal(4), 0.5)
@@ -120,7 +121,7 @@ def test_the_jacobian_is_the_derivative_of_the_field(kind):
 def test_one_step_has_order_five():
     """Halving the step divides the error by 2⁶: slope 6 ± 0.4 between h and h/2."""
     problem = MatrixCompletion.from_text("1 2; 3 ?", loss="half")
-    field = connected_parts(problem)[0].field
+    field = parts_of(problem, units_of(problem.targets, 1.0, 0.0))[0].field
     X, ell, V = graded(np.random.default_rng(0).standard_normal((4, 2)), 0.0)
     state = Columns(0.0, X, ell, V, np.ones(2, dtype=bool))
 

@@ -159,7 +159,9 @@ class Composite:
         A, B = self.factors(columns)
         W = A @ B
         for part, path, column in zip(self.parts, self.paths, columns, strict=True):
-            # Inside a part the graded columns give W without the rounding of a rotation.
+            if path.field.blocks is not None:
+                continue
+            # Columns of one hidden basis give W without the rounding of a rotation.
             Z = path.whole(column.X) * np.exp(column.ell)
             block = Z[: part.field.m] @ Z[part.field.m :].T
             W[np.ix_(part.rows, part.cols)] = self.units.W * block

@@ -35,6 +35,7 @@ from mfbook.flow.shallow.gauge import (
     orthogonalise,
 )
 from mfbook.flow.shallow.phi import phi_functions
+from mfbook.flow.shallow.sectors import eigh, pure
 
 C2, C3 = 0.5, 0.9
 GAUSS = 0.5 + np.array([-1.0, 1.0]) * np.sqrt(3) / 6
@@ -104,7 +105,7 @@ class DenseStepper:
     @property
     def S_eigen(self):
         if self._S_eigen is None:
-            self._S_eigen = np.linalg.eigh(self.S)
+            self._S_eigen = eigh(self.field, self.S)
         return self._S_eigen
 
     @property
@@ -181,7 +182,7 @@ class DenseStepper:
         late = h / 2 * (LATE * first + EARLY * second)
         # The two exponentials of the whole step, of the first half and of the second.
         exponents = np.stack([*whole, early[0], late[0], early[1], late[1]])
-        growth, basis = np.linalg.eigh(exponents)
+        growth, basis = eigh(self.field, exponents)
         state = self.state
         start = state.X[:, passive], state.ell[passive], state.V[:, passive]
         long = bool(np.any(growth[:, -1] - growth[:, 0] > DIRECT_SPREAD))
@@ -211,7 +212,7 @@ class DenseStepper:
         """All columns together again, orthogonal enough."""
         state = self.state
         Za, la = normalised(Z, np.zeros(Z.shape[1]))
-        X = np.concatenate([Za, X], axis=1)
+        X = pure(self.field, np.concatenate([Za, X], axis=1))
         ell = np.concatenate([la, ell])
         V = np.concatenate([state.V[:, state.active], V], axis=1)
         active = np.arange(len(ell)) < Z.shape[1]

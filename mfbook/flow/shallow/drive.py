@@ -11,8 +11,9 @@ from scipy.sparse.linalg import svds
 from mfbook.flow import trajectory
 from mfbook.flow.shallow.chebyshev import ChebyshevStepper, Memory
 from mfbook.flow.shallow.dense import Columns, DenseStepper, regraded
+from mfbook.flow.shallow.field import SensingField
 from mfbook.flow.shallow.gauge import EPS, LOOSE, graded, normalised, time_to_reach
-from mfbook.flow.shallow.sectors import Reduced, invariant_basis
+from mfbook.flow.shallow.sectors import Reduced, apart, in_sectors, invariant_basis
 from mfbook.problems.fit import ROUNDING
 
 # W feels a column when its square exceeds this times rtol, as a fraction of the data's scale.
@@ -40,7 +41,9 @@ LEAN = 11.0
 # Growth rates below this fraction of the largest at zero are rounding, not growth.
 RATE_FLOOR = 1e-13
 
-# A shaken run perturbs every column by this, relative to its size, after every step.
+# A shaken run perturbs every entry of the columns by this share of it after every step: what a
+# computer may do to numbers without being wrong about any of them. So an entry that is tiny or
+# zero because no observation couples it stays so.
 SHAKE = 1e-13
 
 
@@ -68,7 +71,7 @@ class Path:
         """The method for the next step: exact exponentials while their matrices are small."""
         if record is None:
             small = self.field.p <= DENSE_P and self.field.p * state.active.sum() <= DENSE_UNKNOWNS
-            exact = self.method == "dense" or isinstance(self.field, Reduced)
+            exact = self.method == "dense" or self.field.basis is not None
             dense = exact or (self.method == "auto" and small)
         else:
             dense = record == DenseStepper.record
@@ -88,13 +91,13 @@ class Path:
             self.lean = 0.0 if self.lean > LEAN else self.lean
         if self.shaker is not None:
             noise = SHAKE * self.shaker.standard_normal(new.X.shape)
-            X, ell = normalised(new.X + noise / np.sqrt(len(noise)), new.ell)
+            X, ell = normalised(new.X * (1 + noise), new.ell)
             new = replace(new, X=X, ell=ell)
         self.states.append(regraded(new, self.log_active, loose))
 
     def whole(self, X: np.ndarray) -> np.ndarray:
-        """Columns in all rows and columns of the part, where they are kept in a subspace."""
-        return self.field.E @ X if isinstance(self.field, Reduced) else X
+        """Columns in the part's own rows and columns."""
+        return X if self.field.basis is None else self.field.basis @ X
 
     @property
     def t(self) -> float:
@@ -117,7 +120,7 @@ class Path:
 
 def largest_rate(field) -> float:
     """The growth rate at zero of the fastest direction, |∇f(0)| but for a subspace."""
-    if isinstance(field, Reduced):
+    if field.basis is not None:
         return float(np.linalg.norm(field.S(field.residual(np.zeros((field.p, 1)))), 2))
     _, G = field.gradient(np.zeros((field.p, 1)))
     if isinstance(G, np.ndarray):
@@ -128,13 +131,20 @@ def largest_rate(field) -> float:
 def start(field, U0, log_scale, rtol, shaker=None) -> Path:
     """The path's first state: the graded columns of exp(log_scale) · U0.
 
-    A start in a subspace that the flow cannot leave is followed inside it.
+    A start in a subspace that the flow cannot leave is followed inside it, and sectors have columns
+    of their own.
     """
-    X, ell, V = graded(U0, log_scale)
-    if field.p <= DENSE_P and X.shape[1] < field.p:
-        basis = invariant_basis(field, X)
-        if basis is not None:
-            field, (X, ell) = Reduced(field, basis), normalised(basis.T @ X, ell)
+    small = field.p <= DENSE_P
+    if small and isinstance(field, SensingField):
+        field = in_sectors(field)
+    if field.blocks is None:
+        X, ell, V = graded(U0, log_scale)
+    else:
+        X, ell, V = apart(field.basis.T @ U0, field.blocks, log_scale)
+    if small and X.shape[1] < field.p:
+        E = invariant_basis(field, X)
+        if E is not None:
+            field, (X, ell) = Reduced(field, E), normalised(E.T @ X, ell)
     # The size of W at which the data are fitted: |∇f(0)| over the curvature of f.
     scale = largest_rate(field) / field.curvature
     largest = float(np.exp(np.minimum(2 * ell.max(initial=-np.inf), 700.0)))

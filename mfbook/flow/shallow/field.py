@@ -32,6 +32,10 @@ def times(G, Y):
 class CompletionField:
     """The observed entries of one component: rows i, columns j (0-based inside it), values."""
 
+    # What a field in other coordinates has (`sectors`): their basis, and blocks of them that S(W)
+    # does not couple.
+    basis, blocks = None, None
+
     def __init__(self, i, j, values, shape, weight):
         self.i, self.j, self.values, self.weight = i, j, values, weight
         self.m, self.n = shape
@@ -115,6 +119,8 @@ class CompletionField:
 
 class SensingField:
     """All measurements of a sensing problem: one component."""
+
+    basis, blocks = None, None
 
     def __init__(self, measurements, targets, weight):
         self.X, self.values, self.weight = measurements, targets, weight

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.linalg import lapack
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 
 EPS = np.finfo(float).eps
 
@@ -72,6 +74,12 @@ def _preconditioned(X, ell, V):
     return np.ascontiguousarray(left[:, : len(ell)]), top + np.log(sizes), V @ right
 
 
+def _fall_apart(X) -> bool:
+    """Whether some columns share no row with the others, as those of sectors: rotations keep it."""
+    used = csr_array(X != 0)
+    return connected_components(used.T @ used, directed=False)[0] > 1
+
+
 def orthogonalise(X, ell, V, *, tol=1e-12, noise=None, sweeps=60):
     """Rotate the columns of X diag(exp(ell)) until they are mutually orthogonal.
 
@@ -88,7 +96,7 @@ def orthogonalise(X, ell, V, *, tol=1e-12, noise=None, sweeps=60):
     Returns X, ell, V, sorted by falling norm.
     """
     count = len(ell)
-    if count >= MANY and np.ptp(ell) <= WIDEST:
+    if count >= MANY and np.ptp(ell) <= WIDEST and not _fall_apart(X):
         found = _preconditioned(X, ell, V)
         # With noise given, only where nothing is near it.
         if found is not None and (noise is None or np.ptp(found[1]) < -0.4 * np.log(EPS)):

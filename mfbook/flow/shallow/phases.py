@@ -6,6 +6,7 @@ import numpy as np
 
 from mfbook.flow.shallow.composite import Composite
 from mfbook.flow.shallow.gauge import time_to_reach
+from mfbook.flow.shallow.sectors import eigh
 from mfbook.flow.trajectory import Phase, resting_times
 
 # Rates and directions of escape are computed up to this many rows and columns of a part.
@@ -63,7 +64,7 @@ def _escape(run: Composite, columns):
         field = path.field
         if field.p > LARGEST_EIGENPROBLEM:
             continue
-        rates, basis = np.linalg.eigh(field.S(field.residual(column.Z)))
+        rates, basis = eigh(field, field.S(field.residual(column.Z)))
         quiet = ~column.active
         wait = time_to_reach(column.X[:, quiet], column.ell[quiet], rates, basis, path.log_active)
         if rates[-1] > 0 and (wait < first or best[0] is None):

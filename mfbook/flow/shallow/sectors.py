@@ -15,6 +15,11 @@ makes up for; `falls_apart` tells where that is so, and the run is then repeated
 from __future__ import annotations
 
 import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
+
+from mfbook.flow.shallow.field import SensingField
+from mfbook.flow.shallow.gauge import graded
 
 # A direction counts as inside a subspace, and two blocks as uncoupled, to this many roundings.
 SAME = 1e-13
@@ -22,27 +27,107 @@ SAME = 1e-13
 COUPLED = 1e-9
 
 
+class Sensing(SensingField):
+    """Measurements that see blocks of W only, in bases of rows and columns that make them so.
+
+    With X_l = P X̃_l Qᵀ and X̃_l block-diagonal, a block of W̃ = Pᵀ W Q that no measurement sees
+    does not enter, so every block, or sector, keeps hidden columns of its own, and they are
+    integrated apart as connected components are; but a measurement may see several of them.
+    """
+
+    def __init__(self, field, P, Q, blocks):
+        rotated = P.T @ field.X @ Q
+        seen = np.zeros((field.m, field.n), dtype=bool)
+        for block in blocks:
+            seen[np.ix_(block[block < field.m], block[block >= field.m] - field.m)] = True
+        super().__init__(np.where(seen, rotated, 0.0), field.values, field.weight)
+        self.blocks = blocks
+        self.basis = np.zeros((self.p, self.p))
+        self.basis[: self.m, : self.m], self.basis[self.m :, self.m :] = P, Q
+
+
 class Reduced:
     """A field in coordinates of an invariant subspace with the orthonormal basis E (p, d)."""
 
     def __init__(self, field, E):
-        self.whole, self.E = field, E
+        self.inner, self.E = field, E
         self.p = E.shape[1]
+        self.m, self.n, self.X = field.m, field.n, getattr(field, "X", None)
         self.weight, self.curvature, self.values = field.weight, field.curvature, field.values
+        self.basis = E if field.basis is None else field.basis @ E
+        self.blocks = None
+        if field.blocks is not None:
+            weights = np.array([np.sum(E[block] ** 2, axis=0) for block in field.blocks])
+            owner = weights.argmax(axis=0)
+            self.blocks = [np.flatnonzero(owner == k) for k in range(len(field.blocks))]
 
     def residual(self, Y):
-        return self.whole.residual(self.E @ Y)
+        return self.inner.residual(self.E @ Y)
 
     def S(self, residual):
-        return self.E.T @ self.whole.S(residual) @ self.E
+        return self.E.T @ self.inner.S(residual) @ self.E
 
     def gradient(self, Y):
-        return self.whole.gradient(self.E @ Y)
+        return self.inner.gradient(self.E @ Y)
 
     def derivative(self, Y):
         k = Y.shape[1]
-        K = self.whole.derivative(self.E @ Y).reshape(-1, self.whole.p, k)
+        K = self.inner.derivative(self.E @ Y).reshape(-1, self.inner.p, k)
         return np.einsum("lpk,pd->ldk", K, self.E).reshape(len(K), self.p * k)
+
+
+def in_sectors(field):
+    """The field in bases in which its measurements are block-diagonal, or as it is if there is one.
+
+    Such bases are the singular vectors of a random combination of the measurements, unless
+    singular values tie.
+    """
+    rng = np.random.default_rng(0)
+    P, _, Qt = np.linalg.svd(np.tensordot(rng.standard_normal(len(field.X)), field.X, axes=1))
+    size = np.linalg.norm(field.X)
+    seen = np.max(np.abs(P.T @ field.X @ Qt.T), axis=0) > SAME * size
+    links = csr_array(np.block([[np.eye(field.m), seen], [seen.T, np.eye(field.n)]]))
+    count, label = connected_components(links, directed=False)
+    if count == 1:
+        return field
+    return Sensing(field, P, Qt.T, [np.flatnonzero(label == k) for k in range(count)])
+
+
+def apart(U, blocks, log_scale: float):
+    """Graded columns of every sector's rows of exp(log_scale) · U, all together."""
+    found = []
+    for block in blocks:
+        x, ell, V = graded(U[block], log_scale)
+        X = np.zeros((len(U), len(ell)))
+        X[block] = x
+        found.append((X, ell, V))
+    return tuple(np.concatenate(arrays, axis=-1) for arrays in zip(*found, strict=True))
+
+
+def eigh(field, S):
+    """Eigenvalues, rising, and eigenvectors of S(W), or of a stack of them; each in one sector."""
+    if field.blocks is None:
+        return np.linalg.eigh(S)
+    if S.ndim > 2:
+        pairs = [eigh(field, one) for one in S]
+        return np.array([values for values, _ in pairs]), np.array([basis for _, basis in pairs])
+    values, basis = np.zeros(len(S)), np.zeros_like(S)
+    for block in field.blocks:
+        values[block], basis[np.ix_(block, block)] = np.linalg.eigh(S[np.ix_(block, block)])
+    order = np.argsort(values, kind="stable")
+    return values[order], basis[:, order]
+
+
+def pure(field, X):
+    """Columns without the rounding that steps leave in sectors that are not theirs."""
+    if field.blocks is None or not X.shape[1]:
+        return X
+    owner = np.array([np.sum(X[block] ** 2, axis=0) for block in field.blocks]).argmax(axis=0)
+    cleaned = np.zeros_like(X)
+    for k, block in enumerate(field.blocks):
+        here = np.ix_(block, np.flatnonzero(owner == k))
+        cleaned[here] = X[here]
+    return cleaned
 
 
 def invariant_basis(field, X: np.ndarray) -> np.ndarray | None:
@@ -82,7 +167,7 @@ def _enlarged(E, vectors) -> np.ndarray:
     return E
 
 
-def falls_apart(matrices: list[np.ndarray]) -> bool:
+def falls_apart(matrices) -> bool:
     """Whether symmetric matrices have a common invariant subspace.
 
     In the eigenbasis of a random combination of them, common invariant subspaces are spanned by
@@ -96,9 +181,4 @@ def falls_apart(matrices: list[np.ndarray]) -> bool:
         return True
     _, basis = np.linalg.eigh(np.tensordot(rng.standard_normal(len(live)), live, axes=1))
     links = np.max([np.abs(basis.T @ S @ basis) for S in live], axis=0) > COUPLED
-    reached = np.zeros(len(links), dtype=bool)
-    reached[0], front = True, np.array([0])
-    while front.size:
-        front = np.flatnonzero(links[front].any(axis=0) & ~reached)
-        reached[front] = True
-    return not reached.all()
+    return connected_components(csr_array(links), directed=False)[0] > 1
