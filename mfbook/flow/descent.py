@@ -17,6 +17,7 @@ from mfbook.flow.trajectory import (
 )
 from mfbook.models import factor_gradients, factors_of, product
 from mfbook.problems.checks import real_array, real_number, require_problem, whole_number
+from mfbook.problems.fit import LOSS_TOL, fit_of
 
 # A run is given up as diverged once its loss exceeds the loss it started from by this factor:
 # gradient descent with a step below 2 / (largest curvature) never increases the loss, and the
@@ -30,7 +31,7 @@ def gradient_descent(
     *,
     lr: float | ArrayLike,
     max_iters: int = 100_000,
-    loss_tol: float = 1e-10,
+    loss_tol: float = LOSS_TOL,
     max_records: int = 1000,
 ) -> Trajectory:
     r"""Minimize f(W_1 W_2 ⋯ W_N) by gradient descent on the factors, with a constant step.
@@ -39,7 +40,7 @@ def gradient_descent(
 
         W_j ← W_j − lr · (W_1 ⋯ W_{j−1})ᵀ ∇f(W) (W_{j+1} ⋯ W_N)ᵀ,
 
-    until f(W) < loss_tol. One factor, `(W,)`, is the unfactored model; two are Bai et al. 2024
+    until f(W) − min f ≤ loss_tol · (f(0) − min f), the rule of `gradient_flow`. One factor, `(W,)`, is the unfactored model; two are Bai et al. 2024
     (Section B.1), N are Arora et al. 2019. Time along the run is lr × iterations, the time of
     gradient flow. A run is stopped as diverged when its loss is no longer finite or has grown a
     thousandfold.
@@ -97,13 +98,14 @@ def gradient_descent(
     records = _Records(loss.example.shape, runs, max_records)
 
     alive = np.arange(runs)
-    bound = np.full(runs, np.inf)
+    bound = goal = np.full(runs, np.inf)
     for iteration in range(max_iters + 1):
         W = product(arrays)
         value, G = loss.value_and_gradient(W, alive)
         if iteration == 0:
             bound = DIVERGENCE_FACTOR * value
-        reached = value < loss_tol
+            goal = loss.goals(loss_tol, value)
+        reached = value <= goal
         diverged = ~(value <= bound)
         stops = reached | diverged
         gradients = factor_gradients(arrays, G)
@@ -119,7 +121,7 @@ def gradient_descent(
             reason[alive[diverged]] = DIVERGED
             n_iters[alive[stops]] = iteration
             rest = ~stops
-            alive, bound, step = alive[rest], bound[rest], step[rest]
+            alive, bound, goal, step = alive[rest], bound[rest], goal[rest], step[rest]
             arrays = [array[rest] for array in arrays]
             gradients = [g[rest] for g in gradients]
             if not alive.size:
@@ -167,6 +169,16 @@ class _StackedLoss:
                 f"but the leading axes are {batch}"
             )
         self.owner = np.repeat(np.arange(batch[0]), int(np.prod(batch[1:], dtype=int)))
+
+    def goals(self, loss_tol: float, start: np.ndarray) -> np.ndarray:
+        """The loss at or below which each run has arrived, given its loss at the start."""
+        fits = [fit_of(problem) for problem in self.problems]
+        owner = np.zeros(len(start), dtype=int) if self.owner is None else self.owner
+        least = np.array([fit.least for fit in fits])[owner]
+        goals = least + np.array([fit.threshold(loss_tol) for fit in fits])[owner]
+        # Where zero fits the data, only the start has a size that a tolerance may refer to.
+        nothing = np.array([fit.learnable == 0.0 for fit in fits])[owner]
+        return np.where(nothing, np.maximum(goals, least + loss_tol * (start - least)), goals)
 
     def value_and_gradient(self, W: np.ndarray, runs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if self.owner is None:

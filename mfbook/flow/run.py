@@ -14,7 +14,7 @@ from mfbook.flow.shallow.composite import Composite
 from mfbook.flow.shallow.drive import DENSE_P, follow
 from mfbook.flow.shallow.phases import phases_of
 from mfbook.flow.shallow.sectors import falls_apart
-from mfbook.flow.shallow.units import require_size
+from mfbook.flow.shallow.units import LARGEST, LARGEST_MEASUREMENT, require_size
 from mfbook.flow.trajectory import Trajectory, resting_times
 from mfbook.models import factors_of
 from mfbook.problems.checks import flag, real_number, whole_number
@@ -244,7 +244,8 @@ def _two_factors(problem, factors) -> tuple[np.ndarray, np.ndarray]:
 
 def _options(problem, arrays, log10_scale, loss_tol, rtol, t_max, max_steps) -> dict:
     """The numbers that steer a run, checked."""
-    require_size(problem.targets, None if problem.observes_entries else problem.measurements)
+    require_size("the data", problem.targets, LARGEST)
+    require_size("the measurements", problem.sizes, LARGEST_MEASUREMENT)
     log10_scale = real_number(
         "log10_scale",
         log10_scale,

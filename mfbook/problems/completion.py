@@ -262,6 +262,11 @@ class MatrixCompletion(LeastSquares):
         return self.values[self.mask]
 
     @property
+    def sizes(self) -> np.ndarray:
+        """The norms of the e_i e_jᵀ that read the entries: ones."""
+        return np.ones(self.n_observed)
+
+    @property
     def attainable(self) -> np.ndarray:
         """The targets: entries do not contradict each other."""
         return self.targets

@@ -62,3 +62,17 @@ def fits(problem, W: ArrayLike, loss_tol: float = LOSS_TOL) -> bool:
     (True, False)
     """
     return excess(problem, W) <= fit_of(problem).threshold(loss_tol)
+
+
+def size_of_data(problem) -> float:
+    """‖∇f(0)‖₂/(2c max ‖X_l‖_F²), the size of a step from 0 towards the data; 0 if there is none.
+
+    >>> from mfbook.problems import MatrixCompletion
+    >>> round(size_of_data(MatrixCompletion.from_text("3 ?; ? -5")), 12)
+    5.0
+    """
+    gradient = problem.gradient(np.zeros(problem.shape))
+    largest = float(problem.sizes.max())
+    if largest == 0.0:
+        return 0.0
+    return float(np.linalg.norm(gradient / largest, 2)) / (2 * problem.weight * largest)

@@ -39,6 +39,7 @@ class LeastSquares:
     * `measure(W)`, the vector (⟨X_l, W⟩)_l, and `adjoint(r)` = Σ r_l X_l, its transpose;
     * `targets`, the y_l that the measurements should be, and `attainable`, those nearest to them
       that the measurements of a matrix can be;
+    * `sizes`, the ‖X_l‖_F;
     * `weight`, the factor c in f(W) = c Σ r_l²;
     * `parts`, pairs (rows, cols) of index arrays: blocks of W that no measurement links;
     * `observes_entries`, whether the X_l are entries, told by `mask` and `values`.

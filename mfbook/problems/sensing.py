@@ -104,6 +104,11 @@ class MatrixSensing(LeastSquares):
         flat = r @ self.measurements.reshape(self.n_observed, -1)
         return flat.reshape(*r.shape[:-1], *self.shape)
 
+    @property
+    def sizes(self) -> np.ndarray:
+        """The norms ‖X_l‖_F."""
+        return np.linalg.norm(self.measurements, axis=(1, 2))
+
     @cached_property
     def attainable(self) -> np.ndarray:
         """The targets nearest to the y_l that some matrix meets exactly.

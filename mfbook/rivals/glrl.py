@@ -8,9 +8,9 @@ import numpy as np
 
 from mfbook.flow import gradient_flow, trajectory
 from mfbook.flow.trajectory import Trajectory
-from mfbook.problems import MatrixCompletion
-from mfbook.problems.graph import components
-from mfbook.theory.landscape import LOSS_TOL, escape_direction, fits
+from mfbook.problems.checks import real_number, require_problem, whole_number
+from mfbook.problems.fit import LOSS_TOL, fits, size_of_data
+from mfbook.theory.landscape import escape_direction
 from mfbook.theory.measures import numerical_rank
 
 
@@ -65,7 +65,9 @@ def glrl(
     problem
         a `MatrixCompletion` or `MatrixSensing` of shape (m, n).
     eps
-        ε > 0, the squared length of the column that is appended.
+        ε > 0, the squared length of the column that is appended, in units of the data's size: the
+        step ‖∇f(0)‖₂/(2c max ‖X_l‖_F²) from 0 towards them, for matrix completion the largest
+        singular value of the observed entries with zeros between them.
     max_rank
         the last phase; min(m, n), which is always enough, if None.
     loss_tol, rtol, max_steps
@@ -74,9 +76,13 @@ def glrl(
     Returns
     -------
     GreedyPath
+        With `converged=False` where a phase does not end at a critical point: it may run to
+        infinity (its `reason` says so), or reach a limit.
 
     Raises
     ------
+    TypeError
+        no problem, options that are no numbers.
     ValueError
         ε not positive, or a max_rank out of range.
 
@@ -104,13 +110,13 @@ def glrl(
     ----------
     Li, Luo & Lyu 2021, Algorithm 1 and Definition 5.1; Bai, Zhao & Zhang 2024, Figure 4 h.
     """
+    require_problem(problem)
     m, n = problem.shape
-    if not eps > 0:
-        raise ValueError(f"eps must be positive, but is {eps}: at 0 the flow never leaves a saddle")
+    eps = real_number("eps", eps, above=0, because="at 0 the flow never leaves a saddle")
     if max_rank is None:
         max_rank = min(m, n)
-    if not 1 <= max_rank <= min(m, n):
-        raise ValueError(f"max_rank must be between 1 and {min(m, n)}, but is {max_rank}")
+    max_rank = whole_number("max_rank", max_rank, least=1, most=min(m, n))
+    length = np.sqrt(eps / 2 * size_of_data(problem))
     A, B = np.zeros((m, 0)), np.zeros((0, n))
     points, runs, zeros = [np.zeros((m, n))], [], []
     reason = ""
@@ -123,8 +129,7 @@ def glrl(
             reason = runs[-1].reason  # the phase did not end at a critical point
         else:
             u, v, outside = _escape(problem, A, B)
-            size = np.sqrt(eps / 2)
-            A, B = np.column_stack([A, size * u]), np.vstack([B, size * v])
+            A, B = np.column_stack([A, length * u]), np.vstack([B, length * v])
             zeros.append(outside)
             runs.append(
                 gradient_flow(problem, (A, B), loss_tol=loss_tol, rtol=rtol, max_steps=max_steps)
@@ -152,9 +157,7 @@ def _escape(problem, A, B):
     """
     zero = np.zeros((len(A), 1)), np.zeros((1, B.shape[1]))
     u, v = escape_direction(problem, (A, B) if A.shape[1] else zero).direction
-    if not isinstance(problem, MatrixCompletion):
-        return u, v, (np.array([], dtype=int), np.array([], dtype=int))
-    rows, cols = max(components(problem.mask), key=lambda part: np.linalg.norm(u[part[0]]))
+    rows, cols = max(problem.parts, key=lambda part: np.linalg.norm(u[part[0]]))
     outside = np.setdiff1d(np.arange(len(u)), rows), np.setdiff1d(np.arange(len(v)), cols)
     u, v = u.copy(), v.copy()
     u[outside[0]], v[outside[1]] = 0.0, 0.0

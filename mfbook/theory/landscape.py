@@ -12,12 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from mfbook.models import factors_of
-from mfbook.problems import MatrixCompletion
+from mfbook.problems.checks import real_number
+from mfbook.problems.fit import excess, fits, size_of_data
 
 #: Where `relative_gradient` is at most this, a point counts as critical.
 CRITICAL = 1e-3
-#: A point whose loss is at most this is a global minimum: where the flows stop by default.
-LOSS_TOL = 1e-10
+# Steps that lead from a point to a global minimum beside it, if there is one.
+STEPS = 20
 # Eigenvalues of the Hessian come out of `eigvalsh` with an error of a few eps of the largest.
 EIGENVALUE_NOISE = 1e-12
 TINY = np.finfo(float).tiny
@@ -50,8 +51,8 @@ def relative_gradient(problem, factors) -> float:
 
     The unit is g √s. Here g = 2c √(Σ y_l² ‖X_l‖_F²) for the measurements ⟨X_l, W⟩ = y_l, with c
     the loss's weight of a squared residual; for matrix completion this is ‖∇f(0)‖_F. And s is the
-    largest singular value of W = A B, or of the least-norm step towards the data, −∇f(0)/(2c), if
-    that is larger: factors of size √s are what fits the data.
+    largest singular value of W = A B, or of −∇f(0)/(2c max ‖X_l‖_F²), the step from 0 towards the
+    data, if that is larger: factors of size √s are what fits the data.
 
     >>> problem = MatrixCompletion.from_text("1 2; 3 ?")
     >>> relative_gradient(problem, ([[0], [0]], [[0, 0]]))
@@ -59,11 +60,8 @@ def relative_gradient(problem, factors) -> float:
     """
     A, B = _two_factors(problem, factors)
     W = A @ B
-    G, G0 = problem.gradient(W), problem.gradient(np.zeros(problem.shape))
-    g = _gradient_unit(problem)
-    # Contradictory measurements may cancel in ∇f(0) up to rounding, which is then no size.
-    size = max(np.linalg.norm(W, 2), np.linalg.norm(G0, 2) / (2 * problem._weight), 1e-9 * g, TINY)
-    unit = g * np.sqrt(size)
+    G = problem.gradient(W)
+    unit = _gradient_unit(problem) * np.sqrt(_size(problem, W))
     norm = np.hypot(np.linalg.norm(G @ B.T), np.linalg.norm(A.T @ G))
     return float(norm / unit) if unit > 0 else float(norm)
 
@@ -112,11 +110,8 @@ def hessian(problem, factors, *, tol: float = CRITICAL) -> np.ndarray:
     G = problem.gradient(A @ B)
     # W row by row changes by J (dA row by row, dB row by row).
     J = np.concatenate([np.kron(np.eye(m), B.T), np.kron(A, np.eye(n))], axis=1)
-    if isinstance(problem, MatrixCompletion):
-        seen = J[problem.mask.ravel()]
-    else:
-        seen = problem.measurements.reshape(problem.n_observed, -1) @ J
-    H = 2 * problem._weight * (seen.T @ seen)
+    seen = problem.measure(J.T.reshape(-1, m, n))
+    H = 2 * problem.weight * (seen @ seen.T)
     # A[i, l] meets B[l, j] in G[i, j].
     cross = np.einsum("ij,lk->ilkj", G, np.eye(h)).reshape(m * h, h * n)
     H[: m * h, m * h :] += cross
@@ -162,10 +157,10 @@ def escape_direction(problem, factors, *, tol: float = CRITICAL) -> Escape:
     Bai, Zhao & Zhang 2024, Theorem 2 with Lemma A.3; Li, Luo & Lyu 2021, Theorem 5.11.
     """
     A, B = _critical(problem, factors, tol)
-    if fits(problem, A @ B):
+    if _is_minimum(problem, A, B, tol):
         raise ValueError(
-            "the point is a global minimum (its gradient in W vanishes): the flow does not leave "
-            "it, so there is no escape direction"
+            "the point is a global minimum, or so near to one that it is no saddle: the flow does "
+            "not leave it, so there is no escape direction"
         )
     left, s, right = np.linalg.svd(-problem.gradient(A @ B))
     u, v = left[:, 0], right[0]
@@ -176,12 +171,14 @@ def escape_direction(problem, factors, *, tol: float = CRITICAL) -> Escape:
 def critical_point_kind(problem, factors, *, tol: float = CRITICAL) -> str:
     r"""Classify a point: "global minimum", "strict saddle" or "not critical".
 
-    A point where ∇f(A B) = 0 is a global minimum, because f is convex; loss at most 1e-10, where
-    the flows stop, or ‖∇f(A B)‖ ≤ 1e-9 g, with the g of `relative_gradient`, count as that.
-    Another critical point is a strict saddle if its Hessian has a negative eigenvalue. If
-    h ≥ min(m, n) there is no third kind of critical point (Bai et al. 2024, Theorem 1). A narrower
-    width allows one, which is "second-order critical": G ≠ 0, and the Hessian has no negative
-    eigenvalue.
+    A point where ∇f(A B) = 0 is a global minimum, because f is convex. A point at which the flows
+    stop by default (f − min f at most 1e-10 of f(0) − min f) counts as one, and so does a critical
+    one, to within `tol`, from which Gauss–Newton steps lead to a global minimum at a distance of at
+    most tol √s, with the s of `relative_gradient`: most of what is left of the residuals is then
+    explained by the small step, and at a saddle none of it is. Another critical point is a strict
+    saddle if its Hessian has a negative eigenvalue. If h ≥ min(m, n) there is no third kind of
+    critical point (Bai et al. 2024, Theorem 1). A narrower width allows one, which is
+    "second-order critical": G ≠ 0, and the Hessian has no negative eigenvalue.
 
     Parameters
     ----------
@@ -199,10 +196,13 @@ def critical_point_kind(problem, factors, *, tol: float = CRITICAL) -> str:
     'not critical'
     """
     A, B = _two_factors(problem, factors)
+    tol = real_number("tol", tol, least=0, infinite=True)
     if fits(problem, A @ B):
         return "global minimum"
     if relative_gradient(problem, (A, B)) > tol:
         return "not critical"
+    if _is_minimum(problem, A, B, tol):
+        return "global minimum"
     eigenvalues = np.linalg.eigvalsh(hessian(problem, (A, B), tol=tol))
     noise = EIGENVALUE_NOISE * np.abs(eigenvalues).max()
     if A.shape[1] < min(problem.shape):
@@ -222,24 +222,53 @@ def _two_factors(problem, factors):
     return arrays
 
 
-def fits(problem, W, loss_tol: float = LOSS_TOL) -> bool:
-    """Whether W is a global minimum of f: nothing is left to learn, or ∇f(W) vanishes."""
-    if problem.loss_value(W) <= loss_tol:
-        return True
-    return bool(np.linalg.norm(problem.gradient(W)) <= 1e-9 * _gradient_unit(problem))
+def _is_minimum(problem, A, B, tol: float) -> bool:
+    """Whether the critical point at or beside (A, B) is a global minimum.
+
+    Near a minimum the residuals are those of a small step; near a saddle they are orthogonal to
+    all that a step can change. So Gauss–Newton steps of least norm, bounded in length, either lead
+    to a fit within the distance that counts as the same point, or show that there is none.
+    """
+    (m, h), n = A.shape, B.shape[1]
+    reach = min(tol, CRITICAL) * np.sqrt(_size(problem, A @ B))
+    E, F = np.zeros_like(A), np.zeros_like(B)
+    before = np.inf
+    for _ in range(STEPS):
+        if fits(problem, (A + E) @ (B + F)):
+            return True
+        now = excess(problem, (A + E) @ (B + F))
+        if not now < 0.9 * before:
+            return False
+        before = now
+        residual = problem.measure((A + E) @ (B + F)) - problem.attainable
+        J = np.concatenate([np.kron(np.eye(m), (B + F).T), np.kron(A + E, np.eye(n))], axis=1)
+        seen = problem.measure(J.T.reshape(-1, m, n)).T
+        left, sizes, right = np.linalg.svd(seen, full_matrices=False)
+        # What a step longer than the reach would be needed for stays.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            parts = np.where(sizes > 0, (left.T @ -residual) / sizes, 0.0)
+        step = right.T @ np.where(np.abs(parts) <= reach, parts, 0.0)
+        E, F = E + step[: m * h].reshape(m, h), F + step[m * h :].reshape(h, n)
+        if np.sqrt(np.sum(E**2) + np.sum(F**2)) > reach:
+            return False
+    return False
 
 
 def _gradient_unit(problem) -> float:
     """2c √(Σ y_l² ‖X_l‖_F²): the size of ∇f(0), were no two of its terms to cancel."""
-    if isinstance(problem, MatrixCompletion):
-        terms = problem.values[problem.mask]
-    else:
-        terms = problem.targets * np.linalg.norm(problem.measurements, axis=(1, 2))
-    return float(2 * problem._weight * np.linalg.norm(terms))
+    return float(2 * problem.weight * np.linalg.norm(problem.targets * problem.sizes))
+
+
+def _size(problem, W) -> float:
+    """The largest singular value of W, or of the least-norm step from 0 towards the data."""
+    # Contradictory measurements may cancel in ∇f(0) up to rounding, which is then no size.
+    least = 1e-9 * np.linalg.norm(problem.targets) / max(problem.sizes.max(), TINY)
+    return max(float(np.linalg.norm(W, 2)), size_of_data(problem), float(least), TINY)
 
 
 def _critical(problem, factors, tol: float):
     arrays = _two_factors(problem, factors)
+    tol = real_number("tol", tol, least=0, infinite=True)
     found = relative_gradient(problem, arrays)
     if found > tol:
         raise ValueError(

@@ -21,8 +21,8 @@ def full(M, loss="half"):
 def test_equal_singular_values(log10_scale):
     result = gradient_flow(full(3 * np.eye(3)), small_init((3, 3), rng=0), log10_scale=log10_scale)
     assert result.converged
-    # ½Σr² ≤ 1e-10 bounds every residual by √2e-10.
-    assert np.abs(result.W - 3 * np.eye(3)).max() < 1.5e-5
+    # A loss of 1e-10 f(0) bounds every residual by 1e-5 of the norm of the data.
+    assert np.abs(result.W - 3 * np.eye(3)).max() < 1.01e-5 * np.sqrt(27)
 
 
 def test_equal_blocks_have_the_angle_of_their_starts():
@@ -48,9 +48,11 @@ def test_zero_data_contract_to_zero():
     result = gradient_flow(full(np.zeros((2, 2))), factors, loss_tol=1e-8)
     assert result.converged
     assert np.abs(result.W).max() < 2e-4
-    at_once = gradient_flow(full(np.zeros((2, 2))), factors, log10_scale=-100)
-    assert at_once.converged
-    assert at_once.n_steps == 0
+    # Without data the start sets the scale, and its size does not matter.
+    tiny = gradient_flow(full(np.zeros((2, 2))), factors, log10_scale=-100, loss_tol=1e-8)
+    assert tiny.converged
+    assert tiny.n_steps == result.n_steps
+    assert tiny.t[-1] * 1e-200 == pytest.approx(result.t[-1], rel=1e-5)
 
 
 def test_a_zero_row_that_decays_among_rows_that_grow():
@@ -68,7 +70,7 @@ def test_any_shape_and_width(m, n, width):
     assert result.converged
     assert result.factors[0].shape == (m, width)
     assert np.abs(result.factors[0] @ result.factors[1] - result.W).max() < 1e-12
-    assert np.abs(result.W - M).max() < 1.5e-5
+    assert np.abs(result.W - M).max() < 1.01e-5 * np.linalg.norm(M)
 
 
 def test_a_width_below_the_rank_stops_at_a_critical_point():

@@ -30,9 +30,8 @@ class Composite:
         A, B = arrays
         log_scale = log10_scale * np.log(10.0)
         largest = max(np.abs(array).max() for array in arrays)
-        self.units = units_of(
-            problem.targets, _size_of_measurements(problem), log_scale + np.log(largest)
-        )
+        measurement = float(problem.sizes.max()) or 1.0
+        self.units = units_of(problem.targets, measurement, log_scale + np.log(largest))
         self.parts: list[Part] = parts_of(problem, self.units)
         log_start = log_scale - self.units.log_factor
         self.paths: list[Path] = [
@@ -231,10 +230,3 @@ class Composite:
     def log10_columns(self, columns) -> np.ndarray:
         ell = np.concatenate([column.ell for column in columns]) + self.units.log_factor
         return -np.sort(-ell) / np.log(10.0)
-
-
-def _size_of_measurements(problem) -> float:
-    """max ‖X_l‖_F; 1 for entries."""
-    if problem.observes_entries:
-        return 1.0
-    return float(np.linalg.norm(problem.measurements, axis=(1, 2)).max()) or 1.0

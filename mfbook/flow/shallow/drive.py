@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 
@@ -45,6 +46,14 @@ RATE_FLOOR = 1e-13
 # computer may do to numbers without being wrong about any of them. So an entry that is tiny or
 # zero because no observation couples it stays so.
 SHAKE = 1e-13
+
+
+# A run is given up as unbounded where W exceeds FAR times y_max²/y_min, for the largest and the
+# smallest target that is not zero, has grown by GROWN while time grew tenfold, and the loss has not
+# fallen by FALLEN meanwhile. The quotient is as large as an unknown entry of a matrix of rank one
+# can be made by dividing targets; but whether W is bounded after all no finite run can tell, and
+# the reason does not say more. In `examples.runaway_3x3` W grows like t^(1/3), by 2.15.
+FAR, GROWN, FALLEN = 1e3, 1.2, 0.1
 
 
 @dataclass
@@ -165,6 +174,8 @@ def follow(path: Path, *, rtol, t_max):
     field = path.field
     rate_floor = RATE_FLOOR * largest_rate(field)
     loss_floor = ROUNDING * field.weight * np.sum(field.values**2)
+    sizes = np.abs(field.values[field.values != 0.0])
+    far = FAR * sizes.max() ** 2 / sizes.min() if sizes.size else np.inf
     h = None
     while True:
         state = path.states[-1]
@@ -177,6 +188,8 @@ def follow(path: Path, *, rtol, t_max):
             path.reason = trajectory.LOSS_REACHED
         elif state.t >= t_max:
             path.reason = trajectory.TIME_LIMIT
+        elif state.active.all() and _runs_away(path, far):
+            path.reason = trajectory.UNBOUNDED
         yield
         if path.reason:
             return
@@ -212,6 +225,17 @@ def follow(path: Path, *, rtol, t_max):
         path.append(new)
         path.records.append(stepper.record)
         h *= min(stepper.GROW, SAFETY * (tol / max(error, 1e-300)) ** (1 / stepper.ORDER))
+
+
+def _runs_away(path, far: float) -> bool:
+    """Whether W is far beyond the data and has grown on through the last tenth of its time."""
+    state = path.states[-1]
+    size = np.sum(np.exp(2 * state.ell))
+    if size <= far:
+        return False
+    before = bisect_right(path.states, state.t / 10, key=lambda s: s.t) - 1
+    smaller = np.sum(np.exp(2 * path.states[before].ell)) * GROWN <= size
+    return smaller and path.losses[-1] >= FALLEN * path.losses[before]
 
 
 def _accepted(path, stepper, h, tol):

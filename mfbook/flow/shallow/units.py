@@ -67,17 +67,11 @@ def units_of(targets: np.ndarray, measurement: float, log_start: float) -> Units
     return Units(int(np.floor(log2 / 2)), float(s))
 
 
-def require_size(targets: np.ndarray, measurements: np.ndarray | None) -> None:
-    """Refuse data whose squares leave double precision."""
-    for name, array, most in (
-        ("the data", targets, LARGEST),
-        ("the measurements", measurements, LARGEST_MEASUREMENT),
-    ):
-        if array is None or not array.any():
-            continue
-        size = float(np.abs(array).max())
-        if not 1 / most <= size <= most:
-            raise ValueError(
-                f"{name} must be of a size between {1 / most:g} and {most:g}, whose squares are "
-                f"numbers in double precision, but the largest is {size:g}; choose another unit"
-            )
+def require_size(name: str, array: np.ndarray, most: float) -> None:
+    """Refuse what is so large or small that its squares leave double precision."""
+    size = float(np.abs(array).max())
+    if size > 0 and not 1 / most <= size <= most:
+        raise ValueError(
+            f"{name} must be of a size between {1 / most:g} and {most:g}, whose squares are "
+            f"numbers in double precision, but the largest is {size:g}; choose another unit"
+        )
