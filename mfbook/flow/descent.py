@@ -40,10 +40,10 @@ def gradient_descent(
 
         W_j ← W_j − lr · (W_1 ⋯ W_{j−1})ᵀ ∇f(W) (W_{j+1} ⋯ W_N)ᵀ,
 
-    until f(W) − min f ≤ loss_tol · (f(0) − min f), the rule of `gradient_flow`. One factor, `(W,)`, is the unfactored model; two are Bai et al. 2024
-    (Section B.1), N are Arora et al. 2019. Time along the run is lr × iterations, the time of
-    gradient flow. A run is stopped as diverged when its loss is no longer finite or has grown a
-    thousandfold.
+    until f(W) − min f ≤ loss_tol · (f(0) − min f), as `gradient_flow` has it. One factor, `(W,)`,
+    is the unfactored model; two are Bai et al. 2024 (Section B.1), N are Arora et al. 2019. Time
+    along the run is lr × iterations, the time of gradient flow. A run is stopped as diverged when
+    its loss is no longer finite or has grown a thousandfold.
 
     Leading axes of the factors are separate runs (seeds, scales), advanced together; a sequence
     of completion problems of one shape runs along the first of these axes. Each run stops by
@@ -110,7 +110,7 @@ def gradient_descent(
         stops = reached | diverged
         gradients = factor_gradients(arrays, G)
         if records.due(iteration) or iteration == max_iters or stops.any():
-            norm = np.sqrt(sum(np.square(g).sum(axis=(-2, -1)) for g in gradients))
+            norm = _norms(gradients)
             records.update(alive, W, value, norm)
             if records.due(iteration):
                 records.keep(iteration)
@@ -134,6 +134,14 @@ def gradient_descent(
         target[alive] = array
     records.keep(iteration, last=True)
     return _trajectory(records, final, n_iters, reason, steps, batch)
+
+
+def _norms(gradients) -> np.ndarray:
+    """√Σ g² of each run; squares of what is as large as 1e225 would overflow."""
+    largest = np.max([np.abs(g).max(axis=(-2, -1)) for g in gradients], axis=0)
+    unit = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
+    squares = (np.square(g / unit[:, None, None]).sum(axis=(-2, -1)) for g in gradients)
+    return unit * np.sqrt(sum(squares))
 
 
 class _StackedLoss:

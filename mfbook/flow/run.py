@@ -14,18 +14,17 @@ from mfbook.flow.shallow.composite import Composite
 from mfbook.flow.shallow.drive import DENSE_P, follow
 from mfbook.flow.shallow.phases import phases_of
 from mfbook.flow.shallow.sectors import falls_apart
-from mfbook.flow.shallow.units import LARGEST, LARGEST_MEASUREMENT, require_size
 from mfbook.flow.trajectory import Trajectory, resting_times
 from mfbook.models import factors_of
 from mfbook.problems.checks import flag, real_number, whole_number
-from mfbook.problems.fit import LOSS_TOL
+from mfbook.problems.fit import LOSS_TOL, require_size
 
 MAX_STEPS = 50_000
 SMALLEST_RTOL, LARGEST_RTOL = 1e-9, 1e-2
 
-# The flow cubes the factors, and squares of residuals are summed: a start may exceed the size of
-# the data by this in its logarithm, and no product of its entries may leave double precision.
-LARGEST_LOG10_FACTOR = 50.0
+# The flow cubes the factors, in units of the data, and squares of residuals are summed: log₁₀ of a
+# start's largest entry may exceed that of the data's root by the first, and the second.
+LARGEST_LOG10_FACTOR, LARGEST_LOG10_ENTRY = 50.0, 76.5
 
 # Between two rests of a run so many S(W) tell whether they share an invariant subspace; those near
 # the end say little, for S is the difference of W and the data, and drowns in rounding there.
@@ -244,8 +243,7 @@ def _two_factors(problem, factors) -> tuple[np.ndarray, np.ndarray]:
 
 def _options(problem, arrays, log10_scale, loss_tol, rtol, t_max, max_steps) -> dict:
     """The numbers that steer a run, checked."""
-    require_size("the data", problem.targets, LARGEST)
-    require_size("the measurements", problem.sizes, LARGEST_MEASUREMENT)
+    require_size(problem)
     log10_scale = real_number(
         "log10_scale",
         log10_scale,
@@ -254,7 +252,7 @@ def _options(problem, arrays, log10_scale, loss_tol, rtol, t_max, max_steps) -> 
     )
     largest = log10_scale + np.log10(max(np.abs(array).max() for array in arrays))
     size = float(np.abs(problem.targets).max()) or 1.0
-    most = LARGEST_LOG10_FACTOR + min(0.5 * np.log10(size), 25.0)
+    most = min(LARGEST_LOG10_FACTOR + 0.5 * np.log10(size), LARGEST_LOG10_ENTRY)
     if largest > most:
         raise ValueError(
             f"the start has entries near 10^{largest:.0f}, whose products leave double precision; "

@@ -19,6 +19,9 @@ EPS = np.finfo(float).eps
 #: W fits where the excess is at most this share of f(0) − min f: where the flows stop by default.
 LOSS_TOL = 1e-10
 
+# Squares of the data are summed, and double precision ends at 1e308.
+LARGEST, LARGEST_MEASUREMENT = 1e152, 1e50
+
 # Residuals of four roundings of the targets are as small as any computed product has them.
 ROUNDING = (4 * EPS) ** 2
 
@@ -36,8 +39,23 @@ class Fit:
         return max(loss_tol * self.learnable, self.rounding)
 
 
+def require_size(problem) -> None:
+    """Refuse data so large or small that their squares leave double precision."""
+    for name, array, most in (
+        ("the data", problem.targets, LARGEST),
+        ("the measurements", problem.sizes, LARGEST_MEASUREMENT),
+    ):
+        size = float(np.abs(array).max())
+        if size > 0 and not 1 / most <= size <= most:
+            raise ValueError(
+                f"{name} must be of a size between {1 / most:g} and {most:g}, whose squares are "
+                f"numbers in double precision, but the largest is {size:g}; choose another unit"
+            )
+
+
 def fit_of(problem) -> Fit:
     """What `problem` leaves to learn."""
+    require_size(problem)
     weight = problem.weight
     total = weight * float(np.sum(problem.targets**2))
     attainable = problem.attainable
@@ -61,7 +79,8 @@ def fits(problem, W: ArrayLike, loss_tol: float = LOSS_TOL) -> bool:
     >>> fits(twice, [[2.0]]), fits(twice, [[1.0]])
     (True, False)
     """
-    return excess(problem, W) <= fit_of(problem).threshold(loss_tol)
+    threshold = fit_of(problem).threshold(loss_tol)
+    return excess(problem, W) <= threshold
 
 
 def size_of_data(problem) -> float:

@@ -103,7 +103,7 @@ def glrl(
     >>> path = glrl(MatrixCompletion.from_text("1 ? 3; ? 5 ?; 3 ? 9"))
     >>> path
     GreedyPath(loss reached, ranks 0 → 1 → 2)
-    >>> np.abs(path.W.round(4)).tolist()
+    >>> np.abs(path.W.round(3)).tolist()
     [[1.0, 0.0, 3.0], [0.0, 5.0, 0.0], [3.0, 0.0, 9.0]]
 
     References

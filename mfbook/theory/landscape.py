@@ -54,6 +54,7 @@ def relative_gradient(problem, factors) -> float:
     largest singular value of W = A B, or of −∇f(0)/(2c max ‖X_l‖_F²), the step from 0 towards the
     data, if that is larger: factors of size √s are what fits the data.
 
+    >>> from mfbook.problems import MatrixCompletion
     >>> problem = MatrixCompletion.from_text("1 2; 3 ?")
     >>> relative_gradient(problem, ([[0], [0]], [[0, 0]]))
     0.0
@@ -61,9 +62,10 @@ def relative_gradient(problem, factors) -> float:
     A, B = _two_factors(problem, factors)
     W = A @ B
     G = problem.gradient(W)
-    unit = _gradient_unit(problem) * np.sqrt(_size(problem, W))
-    norm = np.hypot(np.linalg.norm(G @ B.T), np.linalg.norm(A.T @ G))
-    return float(norm / unit) if unit > 0 else float(norm)
+    # Without a dimension before anything is squared: data may be of size 1e150.
+    unit, root = _gradient_unit(problem) or 1.0, np.sqrt(_size(problem, W))
+    G, A, B = G / unit, A / root, B / root
+    return float(np.hypot(np.linalg.norm(G @ B.T), np.linalg.norm(A.T @ G)))
 
 
 def hessian(problem, factors, *, tol: float = CRITICAL) -> np.ndarray:
@@ -96,6 +98,7 @@ def hessian(problem, factors, *, tol: float = CRITICAL) -> np.ndarray:
 
     Examples
     --------
+    >>> from mfbook.problems import MatrixCompletion
     >>> problem = MatrixCompletion.from_text("2 ?; ? 1", loss="half")
     >>> zero = np.zeros((2, 2)), np.zeros((2, 2))
     >>> np.linalg.eigvalsh(hessian(problem, zero)).round(3).tolist()
@@ -147,6 +150,7 @@ def escape_direction(problem, factors, *, tol: float = CRITICAL) -> Escape:
 
     Examples
     --------
+    >>> from mfbook.problems import MatrixCompletion
     >>> problem = MatrixCompletion.from_text("2 ?; ? 1", loss="half")
     >>> escape = escape_direction(problem, (np.zeros((2, 2)), np.zeros((2, 2))))
     >>> escape.rate, escape.second_rate, np.outer(*escape.direction).round(9).tolist()
@@ -187,6 +191,7 @@ def critical_point_kind(problem, factors, *, tol: float = CRITICAL) -> str:
 
     Examples
     --------
+    >>> from mfbook.problems import MatrixCompletion
     >>> problem = MatrixCompletion.from_text("1 2; 3 ?")
     >>> critical_point_kind(problem, (np.zeros((2, 2)), np.zeros((2, 2))))
     'strict saddle'

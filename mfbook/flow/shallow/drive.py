@@ -150,7 +150,7 @@ def start(field, U0, log_scale, rtol, shaker=None) -> Path:
         X, ell, V = graded(U0, log_scale)
     else:
         X, ell, V = apart(field.basis.T @ U0, field.blocks, log_scale)
-    if small and X.shape[1] < field.p:
+    if small and 0 < X.shape[1] < field.p:
         E = invariant_basis(field, X)
         if E is not None:
             field, (X, ell) = Reduced(field, E), normalised(E.T @ X, ell)

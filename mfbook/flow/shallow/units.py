@@ -2,7 +2,7 @@
 
 With W = u Ŵ, X_l = s X̂_l, y_l = u s ŷ_l and U = √u Û the flow dU/dt = S(W) U is the same flow in
 the time t̂ = u s² t, and f(W) = (u s)² f̂(Ŵ). Here u is a power of 4 and s a power of 2, so that
-all conversions are exact: data that differ by a factor 4^k are integrated by the same numbers.
+no conversion rounds but that of the logarithm of the start.
 """
 
 from __future__ import annotations
@@ -11,10 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Squares of the data are summed, and double precision ends at 1e308: what is as large or as small
-# as this may pass, what is larger or smaller is refused.
-LARGEST = 1e152
-LARGEST_MEASUREMENT = 1e50
 # log₂ of the sizes that a unit may take.
 MOST = 505
 
@@ -65,13 +61,3 @@ def units_of(targets: np.ndarray, measurement: float, log_start: float) -> Units
     size = np.abs(targets).max() / s
     log2 = np.log2(size) if size > 0 else np.clip(2 * log_start / np.log(2), -MOST, MOST)
     return Units(int(np.floor(log2 / 2)), float(s))
-
-
-def require_size(name: str, array: np.ndarray, most: float) -> None:
-    """Refuse what is so large or small that its squares leave double precision."""
-    size = float(np.abs(array).max())
-    if size > 0 and not 1 / most <= size <= most:
-        raise ValueError(
-            f"{name} must be of a size between {1 / most:g} and {most:g}, whose squares are "
-            f"numbers in double precision, but the largest is {size:g}; choose another unit"
-        )
