@@ -3,6 +3,7 @@
 from importlib import import_module
 
 from mfbook.book.claims import claim, ledger
+from mfbook.book.numbers import below
 from mfbook.book.sweeps import sweep
 from mfbook.flow import gradient_flow
 from mfbook.flow.descent import gradient_descent
@@ -47,6 +48,7 @@ __all__ = [
     "MinRank",
     "Phase",
     "Trajectory",
+    "below",
     "claim",
     "components",
     "connectivity",

@@ -1,0 +1,19 @@
+"""Numbers that only rounding makes, said in a way that a second run repeats."""
+
+from __future__ import annotations
+
+import math
+
+
+def below(x: float) -> str:
+    """The power of ten that |x| does not reach, from 1e-16 up: `below(3e-13)` is "below 1e-12".
+
+    What rounding makes differs from machine to machine, so a chapter prints a bound for it.
+
+    >>> below(3e-13)
+    'below 1e-12'
+    >>> below(0.0)
+    'below 1e-16'
+    """
+    exponent = math.floor(math.log10(max(abs(float(x)), 1e-17))) + 1
+    return f"below 1e{exponent}" if exponent < 0 else f"below {10**exponent}"
