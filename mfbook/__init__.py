@@ -19,7 +19,7 @@ from mfbook.problems.graph import (
 )
 from mfbook.rivals.glrl import GreedyPath, glrl
 from mfbook.rivals.minrank import MinRank, min_rank
-from mfbook.rivals.nuclear.minimum import Certified, dual_bound, min_nuclear_norm
+from mfbook.rivals.nuclear import Certified, dual_bound, min_nuclear_norm
 from mfbook.theory.landscape import (
     Escape,
     critical_point_kind,

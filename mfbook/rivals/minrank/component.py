@@ -84,9 +84,9 @@ def _balancing_scales(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         scales = np.exp2(np.round(row)), np.exp2(np.round(col))
     if not all(np.isfinite(scale).all() and scale.all() for scale in scales):
         raise ValueError(
-            f"observed values from {smallest_nonzero(values):.3g} to {np.abs(values).max():.3g} reach "
-            "beyond what floats can compare; scale rows and columns so that they are closer to 1, "
-            "which changes no rank"
+            f"observed values from {smallest_nonzero(values):.3g} to {np.abs(values).max():.3g} "
+            "reach beyond what floats can compare; scale rows and columns so that they are closer "
+            "to 1, which changes no rank"
         )
     return scales
 
