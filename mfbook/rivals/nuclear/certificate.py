@@ -29,7 +29,8 @@ class Certified:
     value
         its nuclear norm (its trace, where it had to be positive semidefinite).
     lower_bound
-        no matrix that fits has a smaller value; `dual_bound(problem, dual)`.
+        no matrix that fits has a smaller value: `dual_bound(problem, dual)`, or the value itself
+        where that is less, as it may be by rounding where W fits to rounding only.
     gap
         value − lower_bound ≥ 0. The minimum lies between the two.
     solver

@@ -78,8 +78,12 @@ class Span:
     to_multipliers: np.ndarray  # from coordinates in the basis to weights of the measurements
     unit: float
 
+    @property
+    def _rows(self):
+        return self.basis.reshape(len(self.basis), self.particular.size)
+
     def coordinates(self, W):
-        return self.basis.reshape(len(self.basis), -1) @ W.ravel()
+        return self._rows @ W.ravel()
 
     def project(self, W):
         return W + self.normal(self.particular - W)
@@ -90,14 +94,14 @@ class Span:
     def normal_basis(self, psd):
         from scipy.sparse import csc_matrix
 
-        return csc_matrix(self.basis.reshape(len(self.basis), -1).T)
+        return csc_matrix(self._rows.T)
 
     def multipliers(self, S):
         return self.to_multipliers @ self.coordinates(S)
 
     def residual_and_jacobian(self, U):
         residual = self.coordinates(U @ U.T - self.particular)
-        return residual, 2 * (self.basis @ U).reshape(len(self.basis), -1)
+        return residual, 2 * (self.basis @ U).reshape(len(self.basis), U.size)
 
 
 def affine_set(problem, psd: bool) -> Entries | Span:

@@ -147,5 +147,7 @@ def _certified(problem, data, W, S, psd: bool, solver: str, enough: float) -> Ce
     if problem.observes_entries:
         W = np.where(problem.mask, problem.values, W)
     dual = data.multipliers(S)
-    value, bound = value_of(W, psd), dual_bound(problem, dual, psd=psd)
+    value = value_of(W, psd)
+    # What fits to rounding only may be as much better than what fits.
+    bound = min(dual_bound(problem, dual, psd=psd), value)
     return Certified(W, value, bound, value - bound, solver, dual, value - bound <= enough * value)
