@@ -8,7 +8,7 @@ magnitude, and what is found for c M is c times what is found for M.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,10 +28,12 @@ class Entries:
     mask: np.ndarray
     particular: np.ndarray  # M on Ω, zero elsewhere
     observed: np.ndarray  # Ω before it was made symmetric
+    zero: np.ndarray  # the rows, and columns, that a zero on the diagonal of such a W makes zero
     unit: float  # what 1 stands for
 
     def project(self, W):
-        return np.where(self.mask, self.particular, W)
+        known = self.mask | self.zero[:, None] | self.zero if self.zero.any() else self.mask
+        return np.where(known, self.particular, W)
 
     def normal(self, S):
         """The component of S orthogonal to the affine set, a combination of the measurements."""
@@ -68,6 +70,26 @@ class Entries:
         residual = weight * (U @ U.T - self.particular)[rows, cols]
         return residual, jacobian.reshape(len(rows), -1)
 
+    def row_units(self, W):
+        """Powers of two near the roots of the diagonal: as observed, or as large as it must be.
+
+        For |W_ij|² ≤ W_ii W_jj where W is positive semidefinite.
+        """
+        known = np.diag(self.mask)
+        diagonal = np.where(known, np.abs(np.diag(self.particular)), np.diag(W))
+        diagonal = np.maximum(diagonal, EPS**2)
+        least = (self.particular**2 / diagonal).max(axis=1)
+        return power_of_two(np.sqrt(np.where(known, diagonal, np.maximum(diagonal, least))))
+
+    def in_row_units(self, rows):
+        """The data of D⁻¹ W D⁻¹."""
+        return replace(self, particular=self.particular / rows[:, None] / rows)
+
+    def rounding(self, W):
+        """What the rounding of a positive semidefinite W is relative to, entry by entry."""
+        size = np.sqrt(np.maximum(np.diag(W), 0.0))
+        return size[:, None] * size
+
 
 @dataclass(frozen=True, eq=False)
 class Span:
@@ -103,6 +125,20 @@ class Span:
         residual = self.coordinates(U @ U.T - self.particular)
         return residual, 2 * (self.basis @ U).reshape(len(self.basis), U.size)
 
+    @property
+    def zero(self):
+        return np.zeros(len(self.particular), dtype=bool)
+
+    def row_units(self, W):
+        """Measurements mix the rows: they have one unit."""
+        return np.ones(len(W))
+
+    def in_row_units(self, rows):
+        return self
+
+    def rounding(self, W):
+        return max(np.abs(self.particular).max(), np.abs(W).max())
+
 
 def affine_set(problem, psd: bool) -> Entries | Span:
     """What fits the problem; raises where nothing does, as far as linear algebra can tell."""
@@ -114,7 +150,7 @@ def _entries(problem, psd: bool) -> Entries:
     if psd:
         return _symmetric_entries(mask, values)
     unit = float(power_of_two(np.abs(values).max()))
-    return Entries(mask, values / unit, mask, unit)
+    return Entries(mask, values / unit, mask, np.zeros(len(mask), dtype=bool), unit)
 
 
 def _symmetric_entries(mask: np.ndarray, values: np.ndarray) -> Entries:
@@ -140,7 +176,7 @@ def _symmetric_entries(mask: np.ndarray, values: np.ndarray) -> Entries:
         )
     # They couple to nothing then, and the least trace makes them zero: no constraint is needed,
     # and none could carry a multiplier, for the dual optimum need not be attained there.
-    return Entries(both & ~zero[:, None] & ~zero, values, mask, unit)
+    return Entries(both & ~zero[:, None] & ~zero, values, mask, zero, unit)
 
 
 def _span(problem, psd: bool) -> Span:

@@ -13,7 +13,7 @@ import numpy as np
 from mfbook.problems import MatrixCompletion, MatrixSensing
 from mfbook.problems.checks import real_number, whole_number
 from mfbook.rivals.nuclear.certificate import Certified, dual_bound, require_setting, value_of
-from mfbook.rivals.nuclear.cone import least_residual, onto_the_cone
+from mfbook.rivals.nuclear.cone import closest, closest_in_row_units, onto_the_cone
 from mfbook.rivals.nuclear.data import Entries, Span, affine_set
 from mfbook.rivals.nuclear.douglas_rachford import STEPS, douglas_rachford
 from mfbook.rivals.nuclear.interior_point import interior_point
@@ -25,6 +25,8 @@ INTERIOR_POINT_LIMIT = 40
 LAST_RESORT_LIMIT = 60
 # The relative gap that counts as reached where the caller asks for none.
 ENOUGH = 1e-6
+# No matrix with a trace of so many times the data fits it in floating point.
+BEYOND = 1e12
 
 
 def min_nuclear_norm(
@@ -106,13 +108,26 @@ def min_nuclear_norm(
         if best and best.gap <= good * best.value:
             break
     if best is None:
-        bound = dual_bound(problem, data.multipliers(S), psd=psd)
-        raise ValueError(
-            "infeasible: no positive semidefinite matrix was found that fits the data; the "
-            f"closest leaves a residual of {data.unit * least_residual(data):.3g}, and any that "
-            f"fits has a trace of at least {bound:.3g}; leave psd=False or correct the data"
-        )
+        W = closest_in_row_units(W, data)
+        best = _certified(problem, data, W, S, psd, "least squares", tol or ENOUGH)
+    if best is None:
+        raise ValueError(_none_was_found(problem, data, S))
     return best
+
+
+def _none_was_found(problem, data: Entries | Span, S: np.ndarray) -> str:
+    """Why no positive semidefinite matrix fits, if none does, or that none was found."""
+    # What the nearest one lacks is a direction in which none goes on: a dual point that shows it.
+    missing = data.normal(data.particular - closest(data))
+    duals = data.multipliers(S), data.multipliers(missing)
+    bound = max(dual_bound(problem, dual, psd=True) for dual in duals)
+    return (
+        ("infeasible: " if bound >= BEYOND * data.unit else "")
+        + "no positive semidefinite matrix was found that fits the data; the nearest leaves a "
+        f"residual of {data.unit * np.linalg.norm(missing):.3g}, and any that fits has a trace "
+        f"of at least {bound:.3g}; leave psd=False, correct the data, or bring its diagonal "
+        "closer together by scaling rows and columns alike"
+    )
 
 
 def _proposals(data: Entries | Span, psd: bool, tol: float | None, max_iters: int):
