@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mfbook.problems import MatrixCompletion
+from mfbook.problems.graph import components
 
 NOISE = 64 * np.finfo(float).eps
 FITS = 1e-12
@@ -46,12 +47,19 @@ class Component:
         """Factors of the data from those of the scaled values."""
         A, B = A / self.row_scale[:, None], B / self.col_scale
         # Components meet in the entries A_p B_q: balanced factors keep those at the data's scale.
-        balance = np.sqrt(np.abs(B).max() / np.abs(A).max()) if A.size else 1.0
+        balance = np.sqrt(np.abs(B).max() / np.abs(A).max())
         return A * balance, B / balance
 
 
 def components_of(problem: MatrixCompletion) -> list[Component]:
-    return [_component(problem, rows, cols) for rows, cols in problem.parts]
+    """The components among the rows and columns that hold a nonzero observed entry.
+
+    The others fit as zeros, which changes no rank; and nothing would give them a scale.
+    """
+    nonzero = problem.mask & (problem.values != 0)
+    lives = nonzero.any(axis=1)[:, None] & nonzero.any(axis=0)
+    parts = components(problem.mask & lives)
+    return [_component(problem, rows, cols) for rows, cols in parts]
 
 
 def _component(problem, rows, cols) -> Component:

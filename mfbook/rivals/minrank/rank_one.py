@@ -14,8 +14,7 @@ from mfbook.rivals.minrank.component import NOISE, Component
 def rank_one(part: Component):
     """Factors of width 1 and no reason, or no factors and the reason why none fit."""
     nonzero = part.values != 0
-    row_lives, col_lives = nonzero.any(axis=1), nonzero.any(axis=0)
-    clash = np.argwhere(part.mask & ~nonzero & row_lives[:, None] & col_lives)
+    clash = np.argwhere(part.mask & ~nonzero)
     if len(clash):
         return None, (
             f"the observed zero at {part.name(clash[:1])} meets a nonzero entry of its row and "

@@ -115,6 +115,9 @@ def min_rank(problem: MatrixCompletion, *, starts: int = 64) -> MinRank:
         entries="the proofs of min_rank are about observed entries; measurements are not supported",
     )
     starts = whole_number("starts", starts, least=1)
+    if not problem.targets.any():
+        reason = "every observed entry is zero, and no rank is smaller"
+        return MinRank(0, np.zeros(problem.shape), reason, 0)
     components = components_of(problem)
     answers = [_settled(component, starts) for component in components]
     rank = max(answer.rank for answer in answers)
@@ -149,11 +152,8 @@ class _Answer:
 
 
 def _settled(part: Component, starts: int) -> _Answer:
-    """From rank 0 up: each rank is excluded, or reached, or neither and left behind."""
+    """From rank 1 up: each rank is excluded, or reached, or neither and left behind."""
     m, n = part.values.shape
-    if part.size == 0:
-        reason = "every observed entry is zero, and no rank is smaller"
-        return _Answer((np.zeros((m, 0)), np.zeros((0, n))), 0, reason)
     factors, reason = rank_one(part)
     if factors is not None:
         reason = "an observed entry is not zero, which excludes rank 0"
