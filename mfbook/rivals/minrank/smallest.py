@@ -13,7 +13,13 @@ import numpy as np
 
 from mfbook.problems import MatrixCompletion
 from mfbook.problems.checks import require_problem, whole_number
-from mfbook.rivals.minrank.component import Component, components_of, smallest_nonzero
+from mfbook.rivals.minrank.component import (
+    LARGEST,
+    Component,
+    components_of,
+    smallest_nonzero,
+    too_far_apart,
+)
 from mfbook.rivals.minrank.elimination import eliminate
 from mfbook.rivals.minrank.independence import independent_lines
 from mfbook.rivals.minrank.minors import rootless_pair
@@ -158,6 +164,8 @@ def _settled(part: Component, starts: int) -> _Answer:
     if factors is not None:
         reason = "an observed entry is not zero, which excludes rank 0"
         return _Answer(part.unscaled(*factors), 1, reason)
+    if part.size > LARGEST and min(m, n) > 2:
+        raise too_far_apart(part.values)
     bound = 2
     found, why = independent_lines(part, part.values, np.zeros((m, n)), part.mask)
     if found > bound:

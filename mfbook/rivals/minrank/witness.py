@@ -7,7 +7,7 @@ from itertools import islice
 import numpy as np
 
 from mfbook.rivals.levenberg import Batch, EntryFit, at, descent
-from mfbook.rivals.minrank.component import FITS, Component
+from mfbook.rivals.minrank.component import FITS, LARGEST, Component
 
 # A witness whose entries are so many times the data is refused: it may be a step of a sequence
 # that fits better and better while it runs to infinity, and fits at no finite place.
@@ -25,6 +25,8 @@ def witness(part: Component, rank: int, determined: np.ndarray | None, starts: i
 
 def near(part: Component, rank: int, W: np.ndarray):
     """Factors that fit, a few steps away from the best approximation of W."""
+    if np.abs(W).max() > LARGEST:
+        return None
     U, s, Vt = np.linalg.svd(W, full_matrices=False)
     root = np.sqrt(s[:rank])
     A, B = U[:, :rank] * root, root[:, None] * Vt[:rank]

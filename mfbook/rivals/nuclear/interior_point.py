@@ -24,7 +24,7 @@ def interior_point(data: Entries | Span, psd: bool, tol: float):
     size = m if psd else m + n
     spread = data.normal_basis(psd).tocoo()
     i, j = np.divmod(spread.row, n)
-    # Clarabel stacks the columns of the upper triangle, off-diagonal entries times √2.
+    # Off-diagonal entries of the triangle stand times √2.
     if psd:
         upper = i <= j
         i, j, column = i[upper], j[upper], spread.col[upper]
@@ -32,9 +32,10 @@ def interior_point(data: Entries | Span, psd: bool, tol: float):
     else:
         j, column, weight = m + j, spread.col, -math.sqrt(2) * spread.data
     lines = size * (size + 1) // 2
-    A = csc_matrix((weight, (j * (j + 1) // 2 + i, column)), shape=(lines, spread.shape[1]))
+    A = csc_matrix((weight, (_place(i, j), column)), shape=(lines, spread.shape[1]))
     b = np.zeros(lines)
-    b[np.arange(1, size + 1) * np.arange(2, size + 2) // 2 - 1] = 1.0
+    diagonal = np.arange(size)
+    b[_place(diagonal, diagonal)] = 1.0
     q = -(spread.T @ data.particular.ravel()) / scale
     settings = clarabel.DefaultSettings()
     settings.verbose = False
@@ -47,7 +48,12 @@ def interior_point(data: Entries | Span, psd: bool, tol: float):
     row, col = np.indices((m, n))
     if psd:
         low, high = np.minimum(row, col), np.maximum(row, col)
-        W = z[high * (high + 1) // 2 + low] / np.where(row == col, 1.0, math.sqrt(2))
+        W = z[_place(low, high)] / np.where(row == col, 1.0, math.sqrt(2))
     else:
-        W = -math.sqrt(2) * z[(m + col) * (m + col + 1) // 2 + row]
+        W = -math.sqrt(2) * z[_place(row, m + col)]
     return scale * W, S
+
+
+def _place(i, j):
+    """Where Clarabel keeps the entry (i, j), i ≤ j: it stacks the columns of the upper triangle."""
+    return j * (j + 1) // 2 + i
