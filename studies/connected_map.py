@@ -13,11 +13,13 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 import mfbook as mf
+from mfbook.rivals.levenberg import Batch, EntryFit, at, descent
 from studies.provenance import provenance, versions
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -94,89 +96,63 @@ class Search:
     """
 
     def __init__(self, problem: mf.MatrixCompletion, k: int) -> None:
-        (self.m, self.n), self.k = problem.shape, k
-        self.rows, self.cols = np.nonzero(problem.mask)
-        self.target = problem.values[self.rows, self.cols]
-        self.size = float(np.abs(self.target).max())
-        entry = np.arange(len(self.rows))[:, None]
-        self.places = (
-            (entry, self.rows[:, None] * k + np.arange(k)),
-            (entry, self.m * k + self.cols[:, None] * k + np.arange(k)),
-        )
+        self.shape, self.k = problem.shape, k
+        self.fit = EntryFit(problem.mask, problem.values, k)
+        self.filled = np.where(problem.mask, problem.values, 0.0)
+        self.size = float(np.abs(self.fit.target).max())
 
     def starts(self, count: int, rng) -> tuple[np.ndarray, np.ndarray]:
         """Gaussian factors of three sizes, and the zero-filled data's best approximation."""
-        root = np.sqrt(np.abs(self.target).mean())
-        size = root * np.resize([0.1, 1.0, 3.0], count)[:, None, None]
-        A = size * rng.standard_normal((count, self.m, self.k))
-        B = size * rng.standard_normal((count, self.n, self.k))
-        filled = np.zeros((self.m, self.n))
-        filled[self.rows, self.cols] = self.target
-        U, s, Vt = np.linalg.svd(filled)
-        A[0], B[0] = U[:, : self.k] * np.sqrt(s[: self.k]), Vt[: self.k].T * np.sqrt(s[: self.k])
+        (m, n), k = self.shape, self.k
+        size = np.sqrt(np.abs(self.fit.target).mean())
+        size = size * np.resize([0.1, 1.0, 3.0], count)[:, None, None]
+        A = size * rng.standard_normal((count, m, k))
+        B = (size * rng.standard_normal((count, n, k))).transpose(0, 2, 1)
+        A[0], B[0] = truncated(self.filled, k)
         for i in range(1, count // 4):
             # The same after giving the entries random weights.
-            U, s, Vt = np.linalg.svd(filled * np.exp(rng.standard_normal(filled.shape)))
-            A[i] = U[:, : self.k] * np.sqrt(s[: self.k])
-            B[i] = Vt[: self.k].T * np.sqrt(s[: self.k])
+            A[i], B[i] = truncated(self.filled * np.exp(rng.standard_normal(self.shape)), k)
         return A, B
 
-    def residual(self, A, B):
-        return (A[:, self.rows] * B[:, self.cols]).sum(axis=2) - self.target
+    def begin(self, A, B, damping: float) -> Batch:
+        return at(self.fit, A, B, damping)
 
-    def descend(self, A, B, damping, steps: int):
+    def descend(self, batch: Batch, steps: int) -> Batch:
         """At most `steps` steps for each start; fewer once all are at rest."""
-        unknowns = (self.m + self.n) * self.k
-        eye = np.eye(unknowns)
-        r = self.residual(A, B)
-        loss = np.square(r).mean(axis=1)
         rest = 0
-        for _ in range(steps):
-            J = np.zeros((len(A), len(self.rows), unknowns))
-            J[:, *self.places[0]] = B[:, self.cols]
-            J[:, *self.places[1]] = A[:, self.rows]
-            Jt = J.transpose(0, 2, 1)
-            normal = Jt @ J
-            # Where the factors run to infinity the damping alone would drown in the rounding.
-            floor = 1e-14 * np.trace(normal, axis1=1, axis2=2)
-            normal += (damping + floor)[:, None, None] * eye
-            step = np.linalg.solve(normal, Jt @ r[:, :, None])
-            A_new = A - step[:, : self.m * self.k, 0].reshape(A.shape)
-            B_new = B - step[:, self.m * self.k :, 0].reshape(B.shape)
-            r_new = self.residual(A_new, B_new)
-            loss_new = np.square(r_new).mean(axis=1)
-            better = loss_new < loss
-            fall = np.where(better, 1 - loss_new / np.maximum(loss, 1e-300), 0.0)
-            done = (fall < 1e-13) | (loss_new < 1e-26 * self.size**2)
-            rest = rest + 1 if done.all() else 0
-            A = np.where(better[:, None, None], A_new, A)
-            B = np.where(better[:, None, None], B_new, B)
-            r, loss = np.where(better[:, None], r_new, r), np.where(better, loss_new, loss)
-            damping = np.clip(np.where(better, damping / 4, damping * 3), 1e-12, 1e8)
+        for after in islice(descent(self.fit, batch), steps):
+            fall = np.maximum(1 - after.tried / np.maximum(batch.loss, 1e-300), 0.0)
+            fits = after.tried < 1e-26 * self.size**2 * len(self.fit.target)
+            rest = rest + 1 if ((fall < 1e-13) | fits).all() else 0
+            batch = after
             if rest >= 12:
                 break
-        return A, B, damping, loss
+        return batch
 
     def best(self, rng) -> list:
         """Lowest loss, largest entry, how much it still fell, and how many starts came there."""
-        A, B = self.starts(STARTS, rng)
-        A, B, damping, loss = self.descend(A, B, np.full(STARTS, 0.1 * self.size), FIRST)
-        keep = np.argsort(loss)[: STARTS // 2]
-        A, B, damping, loss = self.descend(A[keep], B[keep], damping[keep], SECOND)
-        lowest = loss.min()
-        count = int((loss <= lowest * (1 + 1e-6)).sum())
-        keep = np.argsort(loss)[:4]
-        A, B, damping, loss = self.descend(A[keep], B[keep], damping[keep], LAST)
-        return [*self.lowest(A, B, damping), count]
+        batch = self.descend(self.begin(*self.starts(STARTS, rng), 0.1 * self.size), FIRST)
+        batch = batch.chosen(np.argsort(batch.loss)[: STARTS // 2])
+        batch = self.descend(batch, SECOND)
+        count = int((batch.loss <= batch.loss.min() * (1 + 1e-6)).sum())
+        batch = self.descend(batch.chosen(np.argsort(batch.loss)[:4]), LAST)
+        return [*self.lowest(batch), count]
 
-    def lowest(self, A, B, damping) -> list[float]:
+    def lowest(self, batch: Batch) -> list[float]:
         """Lowest loss, largest entry, and how much the loss still fell, after some more steps."""
-        before = np.square(self.residual(A, B)).mean(axis=1)
-        A, B, _, loss = self.descend(A, B, damping, LAST // 2)
-        i = int(loss.argmin())
-        fall = 0.0 if before[i] == 0 else 1 - loss[i] / before[i]
-        size = rounded(np.abs(A[i] @ B[i].T).max() / self.size, 4)
-        return [rounded(loss[i], 10), size, rounded(max(fall, 0.0), 2)]
+        after = self.descend(batch, LAST // 2)
+        i = int(after.loss.argmin())
+        fall = 0.0 if batch.loss[i] == 0 else 1 - after.loss[i] / batch.loss[i]
+        size = rounded(np.abs(after.A[i] @ after.B[i]).max() / self.size, 4)
+        mean = after.loss[i] / len(self.fit.target)
+        return [rounded(mean, 10), size, rounded(max(fall, 0.0), 2)]
+
+
+def truncated(W: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Balanced factors of the best approximation of rank k."""
+    U, s, Vt = np.linalg.svd(W)
+    root = np.sqrt(s[:k])
+    return U[:, :k] * root, root[:, None] * Vt[:k]
 
 
 def row(task: tuple[int, mf.MatrixCompletion, tuple[int, int, int]]) -> dict:
@@ -223,13 +199,12 @@ def settle(task: tuple[int, mf.MatrixCompletion, list[int]]) -> list[list]:
     found = []
     for number in numbers:
         W = visited[number].W
-        U, s, Vt = np.linalg.svd(W)
-        k = int((s > 1e-9 * s[0]).sum())
+        k = mf.numerical_rank(W, rtol=1e-9)
         search = Search(problem, k)
-        A, B = (U[:, :k] * np.sqrt(s[:k]))[None], (Vt[:k].T * np.sqrt(s[:k]))[None]
+        A, B = truncated(W, k)
         # Heavily damped at first, so that it begins where the flow was heading.
-        A, B, damping, _ = search.descend(A, B, np.full(1, 10 * search.size), 4 * LAST)
-        found.append([number, *search.lowest(A, B, damping)])
+        batch = search.descend(search.begin(A[None], B[None], 10 * search.size), 4 * LAST)
+        found.append([number, *search.lowest(batch)])
     return found
 
 

@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 
 from mfbook.problems import MatrixCompletion, MatrixSensing, examples
 from mfbook.problems.graph import observation_graph, sampling_patterns
-from mfbook.rivals.minrank import BLOWN_UP, NOT_PROVEN, _Component, min_rank
+from mfbook.rivals.minrank import NOT_PROVEN, min_rank
+from mfbook.rivals.minrank.component import components_of
+from mfbook.rivals.minrank.minors import rootless_pair
+from mfbook.rivals.minrank.witness import BLOWN_UP, search, witness
 
 
 def check(problem, found):
@@ -221,9 +224,10 @@ def test_a_real_root_is_not_excluded():
     mask = ~np.eye(4, dtype=bool)
     for _ in range(40):
         truth = rng.standard_normal((4, 2)) @ rng.standard_normal((2, 4))
-        assert min_rank(MatrixCompletion(truth, mask)).lower_bound == 2
-        part = _Component(np.where(mask, truth, 0), mask, None, range(4), range(4), 1)
-        assert part.rootless_pair(2) == ""
+        problem = MatrixCompletion(truth, mask)
+        assert min_rank(problem).lower_bound == 2
+        (part,) = components_of(problem)
+        assert rootless_pair(part, 2) == ""
 
 
 def test_a_sequence_without_a_limit_is_no_witness():
@@ -231,22 +235,21 @@ def test_a_sequence_without_a_limit_is_no_witness():
     found = solve("0 1; 2 ?")
     assert found.rank == 2
     assert np.abs(found.W).max() < 100
-    mask = np.array([[True, True], [True, False]])
-    part = _Component(np.array([[0.0, 1], [2, 0]]), mask, None, range(2), range(2), 64)
-    assert part.fit(1, None) is None
+    (part,) = components_of(MatrixCompletion.from_text("0 1; 2 ?"))
+    assert witness(part, 1, None, starts=64) is None
     # Started where the residual is 1e-13 and the entry out of sight 1e13, it is refused as well.
     small = 1e-13 * part.size
     far = np.array([[[small], [1.0]]]), np.array([[[1.0, 1 / small]]])
     far = far[0] * np.array([1.0, part.values[1, 0]])[:, None], far[1] * [1.0, part.values[0, 1]]
-    assert part.descend(*far, 5, 5, np.inf) is not None
-    assert part.descend(*far, 5, 5, BLOWN_UP * part.size) is None
+    assert search(part, *far, 5, 5, np.inf) is not None
+    assert search(part, *far, 5, 5, BLOWN_UP * part.size) is None
 
 
 def test_a_residual_above_rounding_is_no_witness():
     values = np.outer([1.0, 2, 3], [1.0, 1, 2])
     values[2, 2] += 1e-10
-    part = _Component(values, np.ones((3, 3), bool), None, range(3), range(3), 8)
-    assert part.fit(1, None) is None
+    (part,) = components_of(MatrixCompletion(values, np.ones((3, 3), bool)))
+    assert witness(part, 1, None, starts=8) is None
 
 
 def test_larger_than_the_exhaustive_search():

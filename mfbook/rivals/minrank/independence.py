@@ -1,0 +1,67 @@
+"""A rank is excluded where more rows than that are independent in every completion."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mfbook.rivals.minrank.component import EXHAUSTIVE, NOISE, Component
+
+
+def independent_lines(part: Component, known, error, seen):
+    """The length of the longest sequence of rows that are independent in every completion.
+
+    A row counts if it is no combination of those before it on the columns where all of them
+    are known. (Suppose the counted rows of a completion were dependent; the last one with a
+    nonzero coefficient would be a combination of those before it, on those columns too.)
+    The known ranks of submatrices obey a symmetric formula, so that columns would give the
+    same number; the shorter side is taken.
+    """
+    line, names = "rows", part.rows
+    if known.shape[0] > known.shape[1]:
+        known, error, seen, line, names = known.T, error.T, seen.T, "columns", part.cols
+    noise = NOISE * part.size
+    ranks = {}
+
+    def rank(lines, shared, surely):
+        """Of the lines on the shared columns: at least (surely), or up to the data's noise."""
+        if not lines:
+            return 0
+        key = lines, shared.tobytes(), surely
+        if key not in ranks:
+            block = np.ix_(sorted(lines), np.flatnonzero(shared))
+            s = np.linalg.svd(known[block], compute_uv=False) if shared.any() else np.zeros(0)
+            doubt = 4 * np.linalg.norm(error[block]) if surely else 0.0
+            ranks[key] = int((s > noise + doubt).sum())
+        return ranks[key]
+
+    def extended(state, i):
+        count, chosen, shared = state
+        lines, shared = frozenset(chosen), shared & seen[i]
+        if rank(lines | {i}, shared, True) > rank(lines, shared, False):
+            return count + 1, (*chosen, i), shared
+        return None
+
+    m, n = known.shape
+    best = (0, (), np.ones(n, dtype=bool))
+    if m <= EXHAUSTIVE:
+        reached = {frozenset(): best}
+        while reached:
+            longer = {}
+            for lines, state in reached.items():
+                for i in set(range(m)) - lines:
+                    if lines | {i} not in longer and (new := extended(state, i)):
+                        longer[lines | {i}] = new
+            reached = longer
+            best = next(iter(reached.values()), best)
+    else:
+        rng = np.random.default_rng(0)
+        for _ in range(50):
+            state = (0, (), np.ones(n, dtype=bool))
+            for i in rng.permutation(m):
+                state = extended(state, int(i)) or state
+            best = max(best, state, key=lambda state: state[0])
+    shown = ", ".join(str(names[i]) for i in best[1])
+    return best[0], (
+        f"each of the {line} {shown} is no combination of those before it in the places where "
+        "all of them are known"
+    )
