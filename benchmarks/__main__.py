@@ -79,7 +79,7 @@ def largest_step(problem, factors, alpha, loss_tol, most):
 
 def solvers():
     """The engine, descent and SciPy's integrators at the same loss; error against rtol 1e-9."""
-    print("\nOther methods (1e-10 of the loss at zero; error of W at the end, over the largest value)")
+    print("\nOther methods (1e-10 of the loss at zero; error of W at the end over its largest)")
     print("ratio: the engine's gradients over the method's; small step: 1e-3 and N / (8 sigma_1)")
     row("problem", "log10 scale", "method", "gradients", "ratio", "seconds", "error", "ended")
     for problem in (examples.M3, examples.disconnected_3x3, examples.connected_4x4):
@@ -156,13 +156,13 @@ def synthetic(m, n, rank, count, width, seed=0, decay=1.0):
 
 def hundred():
     """100×100 of rank 5, width 100, rtol 1e-4: the engine and descent, from 1e-3 and 10^-100."""
-    print("\n100×100, rank 5, width 100, ‖W(0)‖ = 1e-3 or α = 10^-100, rtol 1e-4, loss 1e-6")
+    print("\n100×100, rank 5, width 100, ‖W(0)‖ = 1e-3 or α = 10^-100, rtol 1e-4, loss 1e-9")
     print("ratio: the engine's seconds over those of descent, the faster of two runs of each")
     row("entries", "start", "method", "gradients", "seconds", "ratio", "error", "ended")
     for count in (2000, 5000):
         problem, (A, B) = synthetic(100, 100, 5, count, 100)
         alpha = np.sqrt(1e-3 / np.linalg.norm(A @ B))
-        lr, _ = largest_step(problem, (A, B), alpha, 1e-6, 1)
+        lr, _ = largest_step(problem, (A, B), alpha, 1e-9, 1)
 
         def error(W, p=problem):
             return f"{np.linalg.norm(W - p.truth) / np.linalg.norm(p.truth):.1e}"
