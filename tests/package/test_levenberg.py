@@ -54,9 +54,11 @@ def test_no_loss_grows_and_exact_data_are_fitted():
     assert batch.loss.min() < 1e-25
 
 
-def test_factors_that_run_to_infinity_leave_no_singular_system():
-    """Beside squares of 10^20 a damping of 10^-12 is lost, and JᵀJ alone has no inverse."""
-    fit, A, B = problem(3, width=1, seen=1.1)
-    batch = at(fit, 1e10 * A, 1e-10 * B, damping=levenberg.LEAST)
+@pytest.mark.parametrize("size", [4, 8], ids=["as many entries", "more entries"])
+def test_large_factors_of_deficient_rank_leave_no_singular_system(size):
+    """Beside squares of 10^10 a damping of 10^-12 is lost, and JᵀJ alone has no inverse."""
+    fit, *_ = problem(3, shape=(size, size), seen=1.1)
+    A = np.full((1, size, 2), 2.0**30)
+    batch = at(fit, A, A.transpose(0, 2, 1), damping=levenberg.LEAST)
     for after in islice(descent(fit, batch), 5):
         assert np.isfinite(after.loss).all() and (after.loss <= batch.loss).all()
