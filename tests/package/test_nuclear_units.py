@@ -145,5 +145,5 @@ def test_what_fits_is_never_called_infeasible(seed):
 
 
 def test_a_negative_diagonal_entry_is_none_however_small():
-    with pytest.raises(ValueError, match="infeasible.*not negative, but -1e-20"):
+    with pytest.raises(ValueError, match=r"infeasible.*not negative, but -1e-20"):
         min_nuclear_norm(MatrixCompletion.from_text("-1e-20 ?; ? 1"), psd=True)
