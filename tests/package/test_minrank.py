@@ -292,3 +292,52 @@ def test_data_over_hundreds_of_magnitudes(text):
     found = min_rank(problem)
     assert found.proven and np.isfinite(found.W).all()
     assert np.allclose(problem.measure(found.W), problem.targets, rtol=1e-12, atol=0)
+
+
+@given(st.integers(0, 10**9))
+@settings(max_examples=40, deadline=None)
+def test_the_unit_of_the_data_changes_no_rank(seed):
+    """From 10^-150 to 10^150, lines of zeros included; W fits in the unit of the data."""
+    rng = np.random.default_rng(seed)
+    m, n = rng.integers(1, 6, 2)
+    values, mask = rng.integers(-2, 3, (m, n)) * 1.0, random_mask(rng, (m, n))
+    values[rng.random(m) < 0.2] = 0
+    one = min_rank(MatrixCompletion(values, mask))
+    for c in (2.0 ** rng.integers(-498, 499), 10.0 ** rng.uniform(-150, 150)):
+        problem = MatrixCompletion(c * values, mask)
+        found = min_rank(problem)
+        check(problem, found)
+        assert (found.rank, found.lower_bound) == (one.rank, one.lower_bound)
+
+
+def test_a_row_of_observed_zeros_stays_zero():
+    """It has no unit of its own: the noise of its factors was as large as the data were small."""
+    problem = MatrixCompletion.from_text("-1e-40 1e-40 1e-40; 1e-40 0 1e-40; 0 ? 0")
+    found = min_rank(problem)
+    assert found.proven and found.rank == 2 and not found.W[2].any()
+    check(problem, found)
+
+
+@pytest.mark.parametrize("step", [1e30, 1e-30])
+def test_a_chain_that_grows_out_of_range_is_refused_in_words(step):
+    level, below = np.eye(14, dtype=bool), np.eye(14, k=-1, dtype=bool)
+    values, mask = step * level + below / step, level | below
+    with pytest.raises(ValueError, match="scale rows and columns"):
+        min_rank(MatrixCompletion(values, mask))
+
+
+def test_a_truth_out_of_range_is_left_aside():
+    rng = np.random.default_rng(0)
+    truth = rng.standard_normal((4, 2)) @ rng.standard_normal((2, 4))
+    mask = np.triu(np.ones((4, 4), dtype=bool), -1)
+    truth[3, 0] = 1e300
+    problem = MatrixCompletion(truth, mask, truth=truth)
+    found = min_rank(problem)
+    check(problem, found)
+    assert found.rank == 2
+
+
+def test_entries_too_far_apart_to_compare_are_refused_in_words():
+    text = "0 3e-08 ? 0; 1e+300 0 1e-300 ?; 3e-08 1 -1 ?"
+    with pytest.raises(ValueError, match="scale rows and columns"):
+        min_rank(MatrixCompletion.from_text(text))

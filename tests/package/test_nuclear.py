@@ -207,7 +207,8 @@ def test_a_symmetric_pair_that_differs_by_rounding_is_kept_to_the_bit():
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("-1 ?; ? 1", "residual of 1,"),
+        ("-1 ?; ? 1", "is not negative, but -1"),
+        ("1 1 1; 1 1 ?; 1 -1 1", "residual of 1,"),
         ("1 2; 2 1", "no positive semidefinite matrix"),
         ("1 2; 3 1", "residual 0.707"),
         ("0 1; ? 5", "diagonal entry"),

@@ -72,6 +72,7 @@ def closest(data: Entries | Span) -> np.ndarray:
         np.sqrt(np.linalg.norm(data.particular, 2)) * np.eye(len(data.particular)).ravel(),
         jac=lambda u: data.residual_and_jacobian(u.reshape(shape))[1],
         **dict.fromkeys(("ftol", "xtol", "gtol"), 1e-15),
+        max_nfev=60,
     ).x.reshape(shape)
     return U @ U.T
 

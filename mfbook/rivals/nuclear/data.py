@@ -166,6 +166,13 @@ def _symmetric_entries(mask: np.ndarray, values: np.ndarray) -> Entries:
         )
     both = mask | mask.T
     values = np.where(mask, values, values.T)
+    negative = np.flatnonzero(np.diag(both) & (np.diag(values) < 0))
+    if len(negative):
+        i = int(negative[0])
+        raise ValueError(
+            f"infeasible: the diagonal entry ({i}, {i}) of a positive semidefinite matrix is not "
+            f"negative, but {given[i, i]:g} is observed; leave psd=False"
+        )
     # A zero on the diagonal of a positive semidefinite matrix makes its row and column zero.
     zero = np.diag(both) & (np.diag(values) == 0)
     if values[zero].any():

@@ -17,7 +17,7 @@ STEPS = (0.2, 1.0, 0.02)
 def douglas_rachford(
     data: Entries | Span, psd: bool, tol: float, max_iters: int, steps: tuple[float, ...]
 ):
-    """W on the data, S in the span of the measurements, and whether their gap is tol.
+    """W, on the data or near, and S, a combination of the measurements, up to a relative gap.
 
         X = shrink(Z),   Z ← Z + project(2X − Z) − X
 

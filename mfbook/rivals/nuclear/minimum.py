@@ -65,7 +65,7 @@ def min_nuclear_norm(
     psd
         ask for a symmetric positive semidefinite W; the problem must be square. W is then
         U Uᵀ with U moved onto the data by Gauss–Newton steps, so that it is positive
-        semidefinite up to rounding.
+        semidefinite up to rounding. A diagonal over many magnitudes may leave a large gap.
     tol
         the relative gap to aim at, positive and finite; 1e-9 for the interior point, 1e-7 for
         Douglas–Rachford if None. What was reached is the `gap` of the result.
@@ -78,8 +78,8 @@ def min_nuclear_norm(
         not a problem; a psd that is not True or False, a tol or max_iters that is no number.
     ValueError
         a tol or max_iters out of range; no matrix fits the measurements (the residual of the best
-        one is named);
-        `psd=True` and no positive semidefinite matrix fits, or the problem is not square.
+        one is named); a nuclear norm beyond 10^308; `psd=True` and the problem is not square, or no
+        positive semidefinite matrix was found that fits, where "infeasible" says that none does.
 
     Examples
     --------
