@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from mfbook.flow import gradient_flow
-from mfbook.flow.shallow import chebyshev, drive, field
+from mfbook.flow.shallow import drive, field
+from mfbook.flow.shallow import large as large_steps
 from mfbook.models import small_init
 from mfbook.problems import MatrixCompletion, MatrixSensing
 
@@ -121,7 +122,7 @@ def test_plateaus_without_a_singular_value_decomposition(monkeypatch):
     options = {"log10_scale": -60, "loss_tol": 1e-6}
     exact = gradient_flow(problem, factors, rtol=1e-7, **options)
     in_large_mode(monkeypatch)
-    monkeypatch.setattr(chebyshev, "LARGEST_SVD", 0)
+    monkeypatch.setattr(large_steps, "LARGEST_SVD", 0)
     large = gradient_flow(problem, factors, rtol=RTOL, **options)
     assert_one_path(problem, exact, large)
 

@@ -1,5 +1,6 @@
-"""Two factors: one component of a problem, followed on graded columns.
+"""Two factors: the parts of a problem, followed on graded columns.
 
-`drive` follows a component, with the time steps of `dense` (small problems) or `chebyshev` (large
-ones) on the columns of `gauge`; `field` is the component as the flow sees it.
+`composite` holds all parts in the caller's hidden basis and units, `drive` follows one, with the
+time steps of `dense` (small problems) or `large` on the columns of `gauge`; `field` is the part as
+the flow sees it, `sectors` its coordinates where it has symmetries.
 """

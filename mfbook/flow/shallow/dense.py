@@ -2,18 +2,9 @@
 
 Active columns Z (those that W feels) follow the nonlinear flow dZ/dt = F(Z) = S(W) Z. It is a
 gradient flow, so its Jacobian J is symmetric, and one eigendecomposition a step makes every
-function of h J exact. The step is the exponential Rosenbrock method of order five with three
-stages, exprb53s3 of Luan & Ostermann (J. Comput. Appl. Math. 255, 2014), with c = (½, 9/10):
-
-    Z_i  = Z + c_i h φ_1(c_i h J) F + …,        D_i = F(Z_i) − F − J (Z_i − Z),
-
-and D_i is what is not linear. Written with the cubic D(τ) = d_2 τ² + d_3 τ³ through D_2 and D_3,
-the step is the variation of constants formula
-
-    Z(θh) = Z + θh φ_1(θhJ) F + h (2 θ³ φ_3(θhJ) d_2 + 6 θ⁴ φ_4(θhJ) d_3),
-
-at θ = 1, and the same formula gives Z inside the step. Where the flow is linear, as it is near a
-saddle, D = 0 and a step of any length is exact: the method does not pay for plateaus.
+function of h J exact; the step is the exponential Rosenbrock method of `rosenbrock`, at its end and
+inside. Where the flow is linear, as it is near a saddle, a step of any length is exact: the method
+does not pay for plateaus.
 
 Passive columns (those too small for W to feel) follow dx/dt = S(t) x along the active solution:
 the commutator-free Magnus method of order four with two exponentials (Blanes & Moan 2006),
@@ -35,9 +26,9 @@ from mfbook.flow.shallow.gauge import (
     orthogonalise,
 )
 from mfbook.flow.shallow.phi import phi_functions
+from mfbook.flow.shallow.rosenbrock import C2, C3, difference, inside, second_stage, third_stage
 from mfbook.flow.shallow.sectors import eigh, pure
 
-C2, C3 = 0.5, 0.9
 GAUSS = 0.5 + np.array([-1.0, 1.0]) * np.sqrt(3) / 6
 EARLY, LATE = (3 + 2 * np.sqrt(3)) / 12, (3 - 2 * np.sqrt(3)) / 12
 # Nodes of the two halves of a step; the whole step takes its moments of S from the same four.
@@ -148,21 +139,19 @@ class DenseStepper:
         _, lam, Q = self.eigen
         shape = self.Z.shape
         theta = np.concatenate([[C2, C3, 1.0], NODES])
-        phi1, _, phi3, phi4 = phi_functions(h * theta[:, None] * lam)
+        phi = np.array(phi_functions(h * theta[:, None] * lam))
+        early, late, end = phi[:, 0], phi[:, 1], phi[:, 2]
         f = Q.T @ self.F.ravel()
 
         with np.errstate(all="ignore"):  # what overflows is refused below
-            shift = (Q @ (C2 * h * phi1[0] * f)).reshape(shape)
+            shift = (Q @ (second_stage(h, early) * f)).reshape(shape)
             D2 = Q.T @ self._nonlinear(self.Z + shift, shift).ravel()
-            stage = C3 * h * phi1[1] * f + h * (27 / 25 * phi3[0] + 729 / 125 * phi3[1]) * D2
-            shift = (Q @ stage).reshape(shape)
+            first, second = third_stage(h, early, late)
+            shift = (Q @ (first * f + second * D2)).reshape(shape)
             D3 = Q.T @ self._nonlinear(self.Z + shift, shift).ravel()
-            d2 = 9 * D2 - 125 / 81 * D3
-            d3 = 250 / 81 * D3 - 10 * D2
-            th = theta[2:, None]
-            path = h * (th * phi1[2:] * f + 2 * th**3 * phi3[2:] * d2 + 6 * th**4 * phi4[2:] * d3)
-            # The embedded method of order three has D(τ) = 4 D_2 τ².
-            gap = h * (2 * phi3[2] * (d2 - 4 * D2) + 6 * phi4[2] * d3)
+            weights = inside(h, theta[2:, None], phi[:, 2:])
+            path = sum(w * v for w, v in zip(weights, (f, D2, D3), strict=True))
+            gap = sum(w * v for w, v in zip(difference(h, end), (D2, D3), strict=True))
             path = (path @ Q.T).reshape(-1, *shape) + self.Z
             gap = (Q @ gap).reshape(shape)
             new = path[0]

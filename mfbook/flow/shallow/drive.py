@@ -10,10 +10,10 @@ import numpy as np
 from scipy.sparse.linalg import svds
 
 from mfbook.flow import trajectory
-from mfbook.flow.shallow.chebyshev import ChebyshevStepper, Memory
 from mfbook.flow.shallow.dense import Columns, DenseStepper, regraded
 from mfbook.flow.shallow.field import SensingField
 from mfbook.flow.shallow.gauge import EPS, LOOSE, graded, normalised, time_to_reach
+from mfbook.flow.shallow.large import LargeStepper, Memory
 from mfbook.flow.shallow.sectors import Reduced, apart, in_sectors, invariant_basis
 from mfbook.problems.fit import ROUNDING
 
@@ -32,7 +32,7 @@ FELT_LARGE = 1e-4
 SHRINK, SAFETY = 0.1, 0.9
 
 # Exact exponentials need eigenvectors of a matrix of order p × (active columns) a step: 20 ms at
-# 300 on one core, against a few hundred cheap products. Beyond that the Chebyshev method steps.
+# 300 on one core, against a few hundred cheap products. Beyond that `large` steps.
 DENSE_P, DENSE_UNKNOWNS = 80, 320
 
 # With many columns, making them orthogonal takes as long as some steps; they may first separate by
@@ -86,7 +86,7 @@ class Path:
             dense = record == DenseStepper.record
         if dense:
             return DenseStepper(self.field, state)
-        return ChebyshevStepper(self.field, state, self.memory, record)
+        return LargeStepper(self.field, state, self.memory, record)
 
     def append(self, new: Columns) -> None:
         """Take a step's result; the columns are made orthogonal again where they need it."""
