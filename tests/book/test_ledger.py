@@ -127,6 +127,27 @@ def run_until(chapter: str, id: str, old: str, new: str) -> None:
         ("dynamics/manifolds", "mfbook-equal-spans", "(2 * orthogonal", "(0.5 * orthogonal"),
         ("dynamics/escape", "bai2024-lemA2", "np.kron(-S, np.eye(h))", "np.kron(S, np.eye(h))"),
         ("dynamics/escape", "bai2024-propA7", "[lift[:4], -lift[4:]]", "[lift[:4], lift[4:]]"),
+        # the whole distance for its part along one pair; a gradient that hardly moves; late
+        # steps; a half of the factors that learns at half the speed
+        (
+            "dynamics/escape",
+            "mfbook-escape-order",
+            "np.linalg.norm(second @ off)",
+            "np.linalg.norm(off)",
+        ),
+        ("dynamics/escape", "mfbook-escape", "moved = np.linalg", "moved = 1e-2 * np.linalg"),
+        (
+            "dynamics/traversal",
+            "mfbook-timetable",
+            "power[k] / rate[0]",
+            "1.02 * power[k] / rate[0]",
+        ),
+        (
+            "dynamics/traversal",
+            "bai2024-fig3",
+            "B - lr * A.T @ G\n        path",
+            "B - lr / 2 * A.T @ G\n        path",
+        ),
         # a step beyond the proof's range; a clock that runs at another speed in each part
         ("dynamics/landscape", "bai2024-thm1", "end = 2 * sigma / q", "end = 3 * sigma / q"),
         (
