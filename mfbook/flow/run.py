@@ -15,7 +15,7 @@ from mfbook.flow.shallow.drive import DENSE_P, follow
 from mfbook.flow.shallow.phases import phases_of
 from mfbook.flow.shallow.sectors import falls_apart
 from mfbook.flow.trajectory import Trajectory, resting_times
-from mfbook.models import factors_of
+from mfbook.models import two_factors
 from mfbook.problems.checks import flag, real_number, whole_number
 from mfbook.problems.fit import LOSS_TOL, require_size
 
@@ -133,7 +133,7 @@ def gradient_flow(
     >>> run.converged, round(float(run.W[1, 1]), 1), [phase.rank for phase in run.phases]
     (True, 200.0, [0, 1])
     """
-    arrays = _two_factors(problem, factors)
+    arrays = _start(problem, factors)
     options = _options(problem, arrays, log10_scale, loss_tol, rtol, t_max, max_steps)
     progress = None if progress is None else flag("progress", progress)
     run, limit = _followed(problem, arrays, options, progress)
@@ -221,18 +221,8 @@ def _same_run(one: Composite, other: Composite, rtol: float) -> bool:
     return bool(np.abs(ends[0] - ends[1]).max() <= APART * rtol * size)
 
 
-def _two_factors(problem, factors) -> tuple[np.ndarray, np.ndarray]:
-    arrays = factors_of(problem, factors)
-    if len(arrays) != 2:
-        raise ValueError(
-            f"gradient_flow follows two factors, W = A B, but got {len(arrays)}; use "
-            "gradient_descent for another depth"
-        )
-    if arrays[0].ndim != 2:
-        raise ValueError(
-            f"gradient_flow follows one run, but the factors have the leading axes "
-            f"{arrays[0].shape[:-2]}; call it once a run"
-        )
+def _start(problem, factors) -> tuple[np.ndarray, np.ndarray]:
+    arrays = two_factors(problem, factors, "gradient_flow follows")
     if not any(array.any() for array in arrays):
         raise ValueError(
             "the factors are zero, and zero is a critical point: the flow stays there for ever; "

@@ -20,7 +20,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mfbook.models import factors_of
+from mfbook.models import two_factors
 from mfbook.problems import MatrixCompletion
 from mfbook.problems.checks import real_array, require_problem, whole_number
 
@@ -77,9 +77,7 @@ def taylor_flow(
     True
     """
     require_problem(problem, entries="the series is written for observed entries")
-    arrays = factors_of(problem, factors)
-    if len(arrays) != 2 or arrays[0].ndim != 2:
-        raise ValueError("taylor_flow follows one run of two factors")
+    arrays = two_factors(problem, factors, "taylor_flow follows")
     log10_scale = whole_number("log10_scale", log10_scale)
     digits = whole_number("digits", digits, least=1)
     ends = _exact_times(times)

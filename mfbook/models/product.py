@@ -76,6 +76,22 @@ def factors_of(problem, factors) -> tuple[np.ndarray, ...]:
     return tuple(np.broadcast_to(a, batch + a.shape[-2:]).copy() for a in arrays)
 
 
+def two_factors(problem, factors, who: str) -> tuple[np.ndarray, np.ndarray]:
+    """`factors_of` for W = A B and one run; `who` says in the message what is about these."""
+    arrays = factors_of(problem, factors)
+    if len(arrays) != 2:
+        raise ValueError(
+            f"{who} two factors, W = A B, but got {len(arrays)}; use gradient_descent for another "
+            "depth"
+        )
+    if arrays[0].ndim != 2:
+        raise ValueError(
+            f"{who} one run, but the factors have the leading axes {arrays[0].shape[:-2]}; call it "
+            "once a run"
+        )
+    return arrays
+
+
 def in_order(factors) -> list:
     """The factors as a list, or why they are none."""
     if not isinstance(factors, Iterable) or isinstance(factors, (str, bytes, Mapping, Set)):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mfbook.models import factors_of
+from mfbook.models import two_factors
 from mfbook.problems.checks import real_number
 from mfbook.problems.fit import excess, fits, size_of_data
 
@@ -59,7 +59,7 @@ def relative_gradient(problem, factors) -> float:
     >>> relative_gradient(problem, ([[0], [0]], [[0, 0]]))
     0.0
     """
-    A, B = _two_factors(problem, factors)
+    A, B = two_factors(problem, factors, "the landscape is that of")
     W = A @ B
     G = problem.gradient(W)
     # Without a dimension before anything is squared: data may be of size 1e150.
@@ -200,7 +200,7 @@ def critical_point_kind(problem, factors, *, tol: float = CRITICAL) -> str:
     >>> critical_point_kind(problem, ([[1, 0], [1, 0]], [[1, 1], [0, 0]]))
     'not critical'
     """
-    A, B = _two_factors(problem, factors)
+    A, B = two_factors(problem, factors, "the landscape is that of")
     tol = real_number("tol", tol, least=0, infinite=True)
     if fits(problem, A @ B):
         return "global minimum"
@@ -215,16 +215,6 @@ def critical_point_kind(problem, factors, *, tol: float = CRITICAL) -> str:
         # gradient tilts them, by about this much, and must not pass for a way down.
         noise += relative_gradient(problem, (A, B)) * _gradient_unit(problem)
     return "strict saddle" if eigenvalues[0] < -noise else "second-order critical"
-
-
-def _two_factors(problem, factors):
-    arrays = factors_of(problem, factors)
-    if len(arrays) != 2 or arrays[0].ndim != 2:
-        raise ValueError(
-            f"the landscape is that of two matrices, W = A B, but got {len(arrays)} factors of the "
-            f"shapes {[array.shape for array in arrays]}"
-        )
-    return arrays
 
 
 def _is_minimum(problem, A, B, tol: float) -> bool:
@@ -272,7 +262,7 @@ def _size(problem, W) -> float:
 
 
 def _critical(problem, factors, tol: float):
-    arrays = _two_factors(problem, factors)
+    arrays = two_factors(problem, factors, "the landscape is that of")
     tol = real_number("tol", tol, least=0, infinite=True)
     found = relative_gradient(problem, arrays)
     if found > tol:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mfbook.models import factors_of
+from mfbook.models import two_factors
 from mfbook.problems import MatrixCompletion
 from mfbook.problems.checks import require_problem
 
@@ -73,13 +73,7 @@ def disconnected_limit(problem: MatrixCompletion, factors: Sequence[ArrayLike]) 
     Theorem 4, is a corollary.
     """
     require_problem(problem, entries="the formula is about blocks of observed entries")
-    arrays = factors_of(problem, factors)
-    if len(arrays) != 2 or arrays[0].ndim != 2:
-        raise ValueError(
-            f"the formula is about two factors, W = A B, but got the shapes "
-            f"{[array.shape for array in arrays]}"
-        )
-    A0, B0 = arrays
+    A0, B0 = two_factors(problem, factors, "the formula is about")
     A, B = np.zeros_like(A0), np.zeros_like(B0)
     for rows, cols in problem.parts:
         if not problem.mask[np.ix_(rows, cols)].all():
