@@ -19,6 +19,22 @@ INTERRUPTED = "interrupted"
 STEP_TOO_SMALL = "step size below rounding"
 
 
+#: What to do next, for each reason of a run that did not arrive.
+ADVICE = {
+    STEP_LIMIT: "it may arrive later: raise max_steps or max_iters, or ask for less with loss_tol",
+    TIME_LIMIT: "it may arrive later: raise t_max",
+    DIVERGED: "the step of descent exceeds 2 / (largest curvature): take a smaller lr",
+    STUCK: "the start never leaves a set in which no better fit exists: take more hidden columns, "
+    "or a start without its symmetry; escape_direction tells the way out of phases[-1]",
+    INTERRUPTED: "run it again to go on; what there is may be read off",
+    STEP_TOO_SMALL: "the error cannot be kept: ask for less with rtol, or take a start that is "
+    "nearer in size to the data",
+    UNBOUNDED: "the end is none to quote: W_at(t) and loss tell how it grows",
+    ROUNDING: "take a larger scale, perturb the data or the start, or use disconnected_limit or "
+    "taylor_flow where they apply",
+}
+
+
 @dataclass(frozen=True, eq=False)
 class Phase:
     """A saddle that a run approaches: where it rests, and how it leaves.
@@ -66,7 +82,7 @@ class Trajectory:
     converged
         True where the loss tolerance was reached.
     reason
-        why the run stopped, in words.
+        why the run stopped, in words; `advice` says what to do next.
     n_steps, n_gradients
         accepted steps, and evaluations of the gradient.
     log10_columns
@@ -92,6 +108,16 @@ class Trajectory:
         default=None, repr=False
     )
     log10_columns: np.ndarray | None = field(default=None, repr=False)
+
+    @property
+    def advice(self) -> str:
+        """What to do next where the run did not arrive; empty where it did.
+
+        Raises ValueError for a batch: take one run, `trajectory[k].advice`.
+        """
+        if np.ndim(self.converged):
+            raise ValueError("a batch has a reason for each of its runs; take one, trajectory[k]")
+        return ADVICE.get(self.reason, "")
 
     def W_at(self, t: float) -> np.ndarray:
         """W at time t, for t between the first and the last time of the run."""

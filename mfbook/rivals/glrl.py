@@ -13,6 +13,8 @@ from mfbook.problems.fit import LOSS_TOL, fits, size_of_data
 from mfbook.theory.landscape import escape_direction
 from mfbook.theory.measures import numerical_rank
 
+RANK_LIMIT = "rank limit"
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class GreedyPath:
@@ -31,7 +33,7 @@ class GreedyPath:
     converged
         True if W is a global minimum.
     reason
-        why it stopped, in words.
+        why it stopped, in words; `advice` says what to do next.
     """
 
     critical_points: tuple[np.ndarray, ...]
@@ -40,6 +42,13 @@ class GreedyPath:
     trajectories: tuple[Trajectory, ...]
     converged: bool
     reason: str
+
+    @property
+    def advice(self) -> str:
+        """What to do next where the path did not arrive; empty where it did."""
+        if self.reason == RANK_LIMIT:
+            return "raise max_rank; min(m, n) is always enough"
+        return trajectory.ADVICE.get(self.reason, "")
 
     def __repr__(self) -> str:
         return f"GreedyPath({self.reason}, ranks {' → '.join(map(str, self.ranks))})"
@@ -124,7 +133,7 @@ def glrl(
         if fits(problem, points[-1], loss_tol):
             reason = trajectory.LOSS_REACHED
         elif len(runs) == max_rank:
-            reason = "rank limit"
+            reason = RANK_LIMIT
         elif runs and runs[-1].reason != trajectory.STUCK:
             reason = runs[-1].reason  # the phase did not end at a critical point
         else:

@@ -151,6 +151,9 @@ def test_limits_are_reported():
     assert (late.converged, late.reason, late.t[-1]) == (False, trajectory.TIME_LIMIT, 1.0)
     few = gradient_flow(problem, factors, log10_scale=-3, max_steps=7)
     assert (few.converged, few.reason, few.n_steps) == (False, trajectory.STEP_LIMIT, 7)
+    assert "t_max" in late.advice
+    assert "max_steps" in few.advice
+    assert gradient_flow(problem, factors, log10_scale=-3).advice == ""
     none = gradient_flow(problem, factors, log10_scale=-3, t_max=0.0)
     assert none.t.tolist() == [0.0]
     with pytest.raises(ValueError, match="must lie in"):
@@ -238,3 +241,12 @@ def test_one_measurement_of_the_trace():
     )
     assert result.converged
     assert np.trace(result.W) == pytest.approx(3, abs=1e-4)
+
+
+def test_every_reason_but_success_comes_with_advice():
+    reasons = {
+        value
+        for name, value in vars(trajectory).items()
+        if name.isupper() and isinstance(value, str)
+    }
+    assert set(trajectory.ADVICE) == reasons - {trajectory.LOSS_REACHED}
