@@ -191,6 +191,8 @@ def _may_lose_sectors(run: Composite) -> bool:
         blocks = [np.arange(field.p)] if field.blocks is None else field.blocks
         blocks = [block for block in blocks if len(block) > 2]
         far = np.flatnonzero(np.array(path.losses) > NEAR_THE_END * path.losses[0])
+        if not len(far):  # fitted from the start, as zeros are by what underflows
+            continue
         rests = [k for k in resting_times(np.array(path.norms)) if k in far]
         # What is lost is lost on the way from one rest to the next.
         for low, high in pairwise(sorted({0, *rests, far[-1]})):
