@@ -187,9 +187,8 @@ def _may_lose_sectors(run: Composite) -> bool:
         complete = run.problem.observes_entries and len(field.values) == part.field.m * part.field.n
         if field.p > DENSE_P or complete:
             continue
-        # A sector of one row and one column is a complete part of its own.
         blocks = [np.arange(field.p)] if field.blocks is None else field.blocks
-        blocks = [block for block in blocks if len(block) > 2]
+        blocks = [block for block in blocks if len(block) > 1]
         far = np.flatnonzero(np.array(path.losses) > NEAR_THE_END * path.losses[0])
         if not len(far):  # fitted from the start, as zeros are by what underflows
             continue
