@@ -187,10 +187,11 @@ def _may_lose_sectors(run: Composite) -> bool:
         complete = run.problem.observes_entries and len(field.values) == part.field.m * part.field.n
         if field.p > DENSE_P or complete:
             continue
-        # A sector of one row and one column is a complete part of its own.
         blocks = [np.arange(field.p)] if field.blocks is None else field.blocks
-        blocks = [block for block in blocks if len(block) > 2]
+        blocks = [block for block in blocks if len(block) > 1]
         far = np.flatnonzero(np.array(path.losses) > NEAR_THE_END * path.losses[0])
+        if not len(far):  # fitted from the start, as zeros are by what underflows
+            continue
         rests = [k for k in resting_times(np.array(path.norms)) if k in far]
         # What is lost is lost on the way from one rest to the next.
         for low, high in pairwise(sorted({0, *rests, far[-1]})):

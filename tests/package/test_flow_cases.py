@@ -250,3 +250,22 @@ def test_every_reason_but_success_comes_with_advice():
         if name.isupper() and isinstance(value, str)
     }
     assert set(trajectory.ADVICE) == reasons - {trajectory.LOSS_REACHED}
+
+
+@pytest.mark.parametrize("log10_scale", [-2, -200, -1000])
+@pytest.mark.parametrize("text", ["0 0 ?; 0 ? ?; ? ? 5", "0 0 ?; 0 ? ?; ? ? ?"])
+def test_a_part_that_is_fitted_from_the_start(text, log10_scale):
+    """Zeros are fitted by what is so small that its square is 0; the other part still learns."""
+    problem = MatrixCompletion.from_text(text)
+    run = gradient_flow(problem, small_init((3, 3), rng=0), log10_scale=log10_scale)
+    assert run.converged
+    assert problem.loss_value(run.W) <= 1e-9
+
+
+def test_a_measurement_that_sees_nothing():
+    """Nothing depends on W: it stays, and the loss is the least there is."""
+    problem = MatrixSensing(np.zeros((1, 2, 2)), [3.0])
+    run = gradient_flow(problem, (np.eye(2), np.eye(2)))
+    assert run.converged
+    assert run.W == pytest.approx(np.eye(2))
+    assert run.loss == pytest.approx([4.5])

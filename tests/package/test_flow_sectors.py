@@ -120,6 +120,33 @@ def test_commuting_measurements_have_sectors_of_their_own(seed, rotated, log10_s
     assert np.abs(P.T @ run.W @ R - commuting_limit(A, B)).max() < 1e-3
 
 
+@pytest.mark.parametrize("log10_scale", [-10, -100, -1000])
+@pytest.mark.parametrize("width", [1, 2, 4])
+@pytest.mark.parametrize("rotated", [False, True])
+def test_a_sector_that_turns_round_remembers_its_start(rotated, width, log10_scale):
+    """⟨X_1, W⟩ = w_1 + 3 w_2 = 1 is met first by w_2 > 0; then w_1 − w_2 = 4 makes w_2 negative.
+
+    So a_2 + b_2 grows, and a_2 − b_2 drowns beside it, before it is a_2 − b_2 that is left. Each
+    keeps its direction in the hidden space, so the off-diagonal entries have a closed form.
+    """
+    measurements = np.array([np.diag([1.0, 3.0]), 0.2 * np.diag([1.0, -1.0])])
+    w = np.array([13 / 4, -3 / 4])
+    rng = np.random.default_rng(width)
+    A, B = rng.standard_normal((2, width)), rng.standard_normal((width, 2))
+    P, R = (orthogonal(rng, 2), orthogonal(rng, 2)) if rotated else (np.eye(2), np.eye(2))
+    run = gradient_flow(
+        MatrixSensing(P @ measurements @ R.T, [1.0, 0.8]),
+        (P @ A, B @ R.T),
+        log10_scale=log10_scale,
+        loss_tol=1e-14,
+    )
+    assert run.converged
+    assert max((P.T @ phase.W @ R)[1, 1] for phase in run.phases) > 0.1
+    c = A + np.sign(w)[:, None] * B.T
+    c = np.sqrt(np.abs(w))[:, None] * c / np.linalg.norm(c, axis=1, keepdims=True)
+    assert np.abs(P.T @ run.W @ R - c @ (c * np.sign(w)[:, None]).T).max() < 1e-4
+
+
 @pytest.mark.parametrize("log10_scale", [-0.5, -2, -30, -300])
 def test_commuting_measurements_from_the_identity_stay_in_their_eigenbasis(log10_scale):
     P = orthogonal(np.random.default_rng(3), 3)
@@ -208,7 +235,7 @@ def test_bases_in_which_measurements_are_blocks():
     rng = np.random.default_rng(1)
     P, R = orthogonal(rng, 3), orthogonal(rng, 3)
     field = in_sectors(SensingField(P @ X @ R.T, Y, 0.5))
-    assert sorted(map(len, field.blocks)) == [2, 2, 2]
+    assert sorted(map(len, field.blocks)) == [1] * 6  # sums and differences of a row and a column
     generic = SensingField(rng.standard_normal((2, 3, 3)), Y, 0.5)
     assert in_sectors(generic) is generic
 

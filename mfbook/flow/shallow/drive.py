@@ -155,7 +155,8 @@ def start(field, U0, log_scale, rtol, shaker=None) -> Path:
         if E is not None:
             field, (X, ell) = Reduced(field, E), normalised(E.T @ X, ell)
     # The size of W at which the data are fitted: |∇f(0)| over the curvature of f.
-    scale = largest_rate(field) / field.curvature
+    # It has none where nothing is measured.
+    scale = largest_rate(field) / field.curvature if field.curvature > 0 else 0.0
     largest = float(np.exp(np.minimum(2 * ell.max(initial=-np.inf), 700.0)))
     if scale == 0.0:  # zero fits the data: what is felt is measured by the start itself
         scale = largest

@@ -90,7 +90,27 @@ def in_sectors(field):
     count, label = connected_components(links, directed=False)
     if count == 1:
         return field
-    return Sensing(field, P, Qt.T, [np.flatnonzero(label == k) for k in range(count)])
+    field = Sensing(field, P, Qt.T, [np.flatnonzero(label == k) for k in range(count)])
+    return _with_sum_and_difference(field)
+
+
+def _with_sum_and_difference(field):
+    """The field with sectors of one row a and one column b split once more, into a + b and a − b.
+
+    S = [[0, −g], [−g, 0]] on such a sector: one of the two grows at the rate at which the other
+    shrinks, and where g changes its sign along the run, the one that has drowned comes back.
+    """
+    pairs = [b for b in field.blocks if len(b) == 2 and b[0] < field.m <= b[1]]
+    if not pairs:
+        return field
+    E = np.eye(field.p)
+    for pair in pairs:
+        E[np.ix_(pair, pair)] = np.array([[1.0, 1.0], [1.0, -1.0]]) / np.sqrt(2)
+    split = Reduced(field, E)
+    single = np.concatenate(pairs)
+    others = [b for b in field.blocks if not np.isin(b, single).any()]
+    split.blocks = [*others, *single[:, None]]
+    return split
 
 
 def apart(U, blocks, log_scale: float):
