@@ -21,13 +21,15 @@ from studies.provenance import provenance
 STORE = Path(__file__).resolve().parents[1] / "book" / "data" / "far_scales.json"
 EXPONENTS = (1000, 10_000)
 POPULATION_SEED, START_SEED, PER_SIZE = 2024, 0, 100
-MAX_STEPS = 5000
+MAX_STEPS, LOSS_TOL = 5000, 1e-14
 
 
 def learned_spectrum(problem: mf.MatrixCompletion, exponent: int) -> tuple[list[float], bool]:
     """The singular values that are learned from 10^-exponent, and whether the run converged."""
     start = mf.small_init(problem.shape, rng=START_SEED)
-    run = mf.gradient_flow(problem, start, log10_scale=-exponent, max_steps=MAX_STEPS)
+    run = mf.gradient_flow(
+        problem, start, log10_scale=-exponent, max_steps=MAX_STEPS, loss_tol=LOSS_TOL
+    )
     # Nine digits: the rest is the tolerance of the run.
     return [float(f"{s:.9g}") for s in run.singular_values[-1]], run.converged
 
@@ -56,6 +58,8 @@ def main() -> None:
         start_seed=START_SEED,
         per_size=PER_SIZE,
         exponents=EXPONENTS,
+        max_steps=MAX_STEPS,
+        loss_tol=LOSS_TOL,
     )
     lines = ",\n".join(json.dumps(r) for r in rows)
     STORE.write_text(f'{{"provenance": {json.dumps(origin)},\n"rows": [\n{lines}\n]}}\n')
