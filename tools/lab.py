@@ -100,6 +100,7 @@ def main(words: list[str] | None = None) -> int:
     print(f"The notebooks are a copy in {os.path.relpath(copy)}: run and change what you like.")
     kernels.prepare()
     os.environ["JUPYTER_CONFIG_PATH"] = str(ROOT / "tools" / "lab_settings")
+    os.environ["MFBOOK_PAGES"] = "ipynb"  # where the cards of claims link to
     command = [
         *(sys.executable, "-m", "jupyterlab"),
         f"--ServerApp.root_dir={copy}",

@@ -7,6 +7,7 @@ Sphinx numbers is numbered here in the same way, so that a notebook and a page n
 from __future__ import annotations
 
 import re
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -287,11 +288,23 @@ def notebook(name: str, book: Book) -> nbformat.NotebookNode:
     return made
 
 
+def linked_to_notebooks(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """A stored output whose cards of claims link to the notebooks and not to built pages."""
+    html = output.get("data", {}).get("text/html")
+    if html is None:
+        return output
+    changed = deepcopy(output)
+    changed.data["text/html"] = re.sub(r'href="([\w/.-]+)\.html#', r'href="\1.ipynb#', html)
+    return changed
+
+
 def code_cells(cell: nbformat.NotebookNode, page: Page) -> list[nbformat.NotebookNode]:
     """A code cell, folded where the page folds it, and its figure's caption below."""
     tags = cell.metadata.get("tags", [])
     made = nbformat.v4.new_code_cell(
-        cell.source, outputs=cell.get("outputs", []), execution_count=cell.get("execution_count")
+        cell.source,
+        outputs=[linked_to_notebooks(output) for output in cell.get("outputs", [])],
+        execution_count=cell.get("execution_count"),
     )
     if tags:
         made.metadata["tags"] = tags

@@ -6,6 +6,7 @@ check that is false raises, so that the notebook fails; one that is true leaves 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -103,7 +104,7 @@ class Card:
         return (
             f'<div class="mf-claim" id="{_anchor(claim)}">'
             f"{_badge(claim)} "
-            f'<a href="{up}ledger.html#row-{claim.id}">{escape(PAPERS[claim.paper])}, '
+            f'<a href="{up}{_page("ledger")}#row-{claim.id}">{escape(PAPERS[claim.paper])}, '
             f"{escape(claim.item)}</a>"
             f"<ul>{lines}</ul></div>"
         )
@@ -124,7 +125,7 @@ class Ledger(tuple):
         if not rows:
             return ""
         body = "".join(
-            f'<tr id="row-{row.id}"><td><a href="{row.chapter}.html#{_anchor(row)}">'
+            f'<tr id="row-{row.id}"><td><a href="{_page(row.chapter)}#{_anchor(row)}">'
             f"{escape(row.item)}</a></td><td>{_badge(row)}</td>"
             f"<td>{escape(row.statement)}{_note(row)}</td></tr>"
             for row in rows
@@ -172,6 +173,11 @@ def ledger() -> Ledger:
     if repeated:
         raise ValueError(f"claims.yml holds these ids more than once: {sorted(repeated)}")
     return Ledger(rows)
+
+
+def _page(name: str) -> str:
+    """The file of a page: built as HTML, or a notebook where `make lab` says so."""
+    return f"{name}.{os.environ.get('MFBOOK_PAGES', 'html')}"
 
 
 def _anchor(claim: Claim) -> str:

@@ -43,9 +43,12 @@ def test_every_picture_and_page_that_is_linked_is_there(copy):
         for cell in nbformat.read(page, as_version=4).cells:
             if cell.cell_type == "markdown":
                 links = re.findall(r"\]\(([\w./-]+\.(?:svg|png|ipynb|md))[)#]", cell.source)
-                dead += [
-                    f"{page.name}: {link}" for link in links if not (page.parent / link).exists()
-                ]
+            else:
+                html = "".join(
+                    output.get("data", {}).get("text/html", "") for output in cell.outputs
+                )
+                links = re.findall(r'href="([\w./-]+)#', html)
+            dead += [f"{page.name}: {link}" for link in links if not (page.parent / link).exists()]
     assert not dead
 
 

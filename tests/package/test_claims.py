@@ -19,6 +19,12 @@ def test_a_true_check_shows_its_evidence():
     assert 'href="../ledger.html#row-some-id"' in html
 
 
+def test_cards_link_to_notebooks_where_the_pages_are_notebooks(monkeypatch):
+    monkeypatch.setenv("MFBOOK_PAGES", "ipynb")
+    assert 'href="../ledger.ipynb#row-some-id"' in ROW.check(True, "so")._repr_html_()
+    assert 'href="data/graph.ipynb#claim-some-id"' in Ledger([ROW])._repr_html_()
+
+
 @pytest.mark.parametrize("false", [False, np.bool_(False), np.float64(2) < 1])
 def test_a_false_check_fails(false):
     with pytest.raises(ClaimFailed, match="Theorem 9"):
