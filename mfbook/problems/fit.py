@@ -66,6 +66,11 @@ def fit_of(problem) -> Fit:
     return Fit(least, learnable if learnable > len(attainable) * rounding else 0.0, rounding)
 
 
+def gradient(problem, W: ArrayLike) -> np.ndarray:
+    """∇f(W), of what any problem has."""
+    return 2 * problem.weight * problem.adjoint(problem.measure(W) - problem.targets)
+
+
 def excess(problem, W: ArrayLike) -> float:
     """f(W) − min f."""
     return problem.weight * float(np.sum((problem.measure(W) - problem.attainable) ** 2))
@@ -90,8 +95,8 @@ def size_of_data(problem) -> float:
     >>> round(size_of_data(MatrixCompletion.from_text("3 ?; ? -5")), 12)
     5.0
     """
-    gradient = problem.gradient(np.zeros(problem.shape))
+    at_zero = gradient(problem, np.zeros(problem.shape))
     largest = float(problem.sizes.max())
     if largest == 0.0:
         return 0.0
-    return float(np.linalg.norm(gradient / largest, 2)) / (2 * problem.weight * largest)
+    return float(np.linalg.norm(at_zero / largest, 2)) / (2 * problem.weight * largest)

@@ -13,7 +13,7 @@ import numpy as np
 
 from mfbook.models import two_factors
 from mfbook.problems.checks import real_number
-from mfbook.problems.fit import excess, fits, size_of_data
+from mfbook.problems.fit import excess, fits, gradient, size_of_data
 
 #: Where `relative_gradient` is at most this, a point counts as critical.
 CRITICAL = 1e-3
@@ -61,7 +61,7 @@ def relative_gradient(problem, factors) -> float:
     """
     A, B = two_factors(problem, factors, "the landscape is that of")
     W = A @ B
-    G = problem.gradient(W)
+    G = gradient(problem, W)
     # Without a dimension before anything is squared: data may be of size 1e150.
     unit, root = _gradient_unit(problem) or 1.0, np.sqrt(_size(problem, W))
     G, A, B = G / unit, A / root, B / root
@@ -110,7 +110,7 @@ def hessian(problem, factors, *, tol: float = CRITICAL) -> np.ndarray:
     """
     A, B = _critical(problem, factors, tol)
     (m, h), n = A.shape, B.shape[1]
-    G = problem.gradient(A @ B)
+    G = gradient(problem, A @ B)
     # W row by row changes by J (dA row by row, dB row by row).
     J = np.concatenate([np.kron(np.eye(m), B.T), np.kron(A, np.eye(n))], axis=1)
     seen = problem.measure(J.T.reshape(-1, m, n))
@@ -166,7 +166,7 @@ def escape_direction(problem, factors, *, tol: float = CRITICAL) -> Escape:
             "the point is a global minimum, or so near to one that it is no saddle: the flow does "
             "not leave it, so there is no escape direction"
         )
-    left, s, right = np.linalg.svd(-problem.gradient(A @ B))
+    left, s, right = np.linalg.svd(-gradient(problem, A @ B))
     u, v = left[:, 0], right[0]
     sign = np.sign(u[np.argmax(np.abs(u))])
     return Escape(float(s[0]), (sign * u, sign * v), float(s[1]) if len(s) > 1 else 0.0)

@@ -22,6 +22,7 @@ from mfbook import (
     small_init,
 )
 from mfbook.problems import MatrixCompletion, MatrixSensing
+from mfbook.rivals.glrl import glrl
 from mfbook.theory.landscape import fits
 
 seeds = st.integers(0, 2**32 - 1)
@@ -319,3 +320,25 @@ def test_what_is_left_of_a_gradient_never_hides_a_saddle_of_wide_factors():
     point = np.diag([1 + 3e-4, 0]), np.diag([1.0, 0])
     assert 1e-4 < relative_gradient(problem, point) < 1e-3
     assert critical_point_kind(problem, point) == "strict saddle"
+
+
+class Own:
+    """A problem of a class of one's own, with what engines ask and nothing else."""
+
+    observes_entries = False
+
+    def __init__(self, inner):
+        for name in ("shape", "weight", "parts", "targets", "attainable", "sizes"):
+            setattr(self, name, getattr(inner, name))
+        self.measure, self.adjoint = inner.measure, inner.adjoint
+
+
+def test_a_problem_of_ones_own_is_judged_and_learned_as_any_other():
+    rng = np.random.default_rng(0)
+    inner = MatrixSensing(rng.standard_normal((4, 3, 3)), rng.standard_normal(4))
+    own, zero = Own(inner), (np.zeros((3, 1)), np.zeros((1, 3)))
+    assert critical_point_kind(own, zero) == "strict saddle"
+    assert escape_direction(own, zero).rate == pytest.approx(escape_direction(inner, zero).rate)
+    one, two = glrl(own), glrl(inner)
+    assert one.ranks == two.ranks
+    assert np.abs(one.W - two.W).max() < 1e-6
