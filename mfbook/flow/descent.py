@@ -99,11 +99,12 @@ def gradient_descent(
 
     alive = np.arange(runs)
     bound = goal = np.full(runs, np.inf)
+    least = loss.least(runs)
     for iteration in range(max_iters + 1):
         W = product(arrays)
-        value, G = loss.value_and_gradient(W, alive)
+        value, G = loss.excess_and_gradient(W, alive)
         if iteration == 0:
-            bound = DIVERGENCE_FACTOR * value
+            bound = DIVERGENCE_FACTOR * (value + least)
             goal = loss.goals(loss_tol, value)
         reached = value <= goal
         diverged = ~(value <= bound)
@@ -111,7 +112,7 @@ def gradient_descent(
         gradients = factor_gradients(arrays, G)
         if records.due(iteration) or iteration == max_iters or stops.any():
             norm = _norms(gradients)
-            records.update(alive, W, value, norm)
+            records.update(alive, W, value + least[alive], norm)
             if records.due(iteration):
                 records.keep(iteration)
         if stops.any():
@@ -158,6 +159,7 @@ class _StackedLoss:
         for one in self.problems:
             require_problem(one, entries=entries)
         self.example = self.problems[0]
+        self.fits = [fit_of(one) for one in self.problems]
         self.owner = None
         if len(self.problems) == 1:
             return
@@ -178,19 +180,36 @@ class _StackedLoss:
             )
         self.owner = np.repeat(np.arange(batch[0]), int(np.prod(batch[1:], dtype=int)))
 
-    def goals(self, loss_tol: float, start: np.ndarray) -> np.ndarray:
-        """The loss at or below which each run has arrived, given its loss at the start."""
-        fits = [fit_of(problem) for problem in self.problems]
-        owner = np.zeros(len(start), dtype=int) if self.owner is None else self.owner
-        least = np.array([fit.least for fit in fits])[owner]
-        goals = least + np.array([fit.threshold(loss_tol) for fit in fits])[owner]
-        # Where zero fits the data, only the start has a size that a tolerance may refer to.
-        nothing = np.array([fit.learnable == 0.0 for fit in fits])[owner]
-        return np.where(nothing, np.maximum(goals, least + loss_tol * (start - least)), goals)
+    def _of_one(self, W: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """f − min f and ∇f, from residuals to the attainable targets (see `problems.fit`)."""
+        one = self.example
+        if one.observes_entries:
+            residual = np.where(one.mask, W - one.values, 0.0)
+            gradient = 2.0 * one.weight * residual
+            residual = residual.reshape(*residual.shape[:-2], -1)
+        else:
+            residual = one.measure(W) - one.attainable
+            gradient = 2.0 * one.weight * one.adjoint(residual)
+        return one.weight * np.square(residual).sum(axis=-1), gradient
 
-    def value_and_gradient(self, W: np.ndarray, runs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def goals(self, loss_tol: float, start: np.ndarray) -> np.ndarray:
+        """The excess at or below which each run has arrived, given that of its start."""
+        goals = np.array([fit.threshold(loss_tol) for fit in self.fits])[self.of_run(len(start))]
+        # Where zero fits the data, only the start has a size that a tolerance may refer to.
+        nothing = np.array([fit.learnable == 0.0 for fit in self.fits])[self.of_run(len(start))]
+        return np.where(nothing, np.maximum(goals, loss_tol * start), goals)
+
+    def least(self, runs: int) -> np.ndarray:
+        """min f of each run's problem."""
+        return np.array([fit.least for fit in self.fits])[self.of_run(runs)]
+
+    def of_run(self, runs: int) -> np.ndarray:
+        """The number of each run's problem."""
+        return np.zeros(runs, dtype=int) if self.owner is None else self.owner
+
+    def excess_and_gradient(self, W: np.ndarray, runs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if self.owner is None:
-            return self.example.value_and_gradient(W)
+            return self._of_one(W)
         owner = self.owner[runs]
         weight = self.weight[owner, None, None]
         residual = self.mask[owner] * (W - self.values[owner])

@@ -287,5 +287,6 @@ _BY_WEIGHT = (
     trajectory.STEP_TOO_SMALL,
     trajectory.UNBOUNDED,
     trajectory.TIME_LIMIT,
+    trajectory.DROWNED,
     trajectory.STUCK,
 )

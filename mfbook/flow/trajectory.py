@@ -13,11 +13,15 @@ STEP_LIMIT = "step limit"
 TIME_LIMIT = "time limit"
 DIVERGED = "diverged"
 STUCK = "stopped at a critical point that is not a global minimum"
+DROWNED = "the loss is down to the rounding of W, and not to its tolerance"
 UNBOUNDED = "W grows on, far beyond the data: no critical point in sight"
 ROUNDING = "where it ends is decided by rounding: a symmetry of data and start hides a direction"
 INTERRUPTED = "interrupted"
 STEP_TOO_SMALL = "step size below rounding"
 
+
+# Those of a part that has come to rest for good.
+AT_REST = (LOSS_REACHED, STUCK, DROWNED)
 
 #: What to do next, for each reason of a run that did not arrive.
 ADVICE = {
@@ -29,6 +33,7 @@ ADVICE = {
     INTERRUPTED: "run it again to go on; what there is may be read off",
     STEP_TOO_SMALL: "the error cannot be kept: ask for less with rtol, or take a start that is "
     "nearer in size to the data",
+    DROWNED: "double precision holds no more: raise loss_tol, or take a smaller start",
     UNBOUNDED: "the end is none to quote: W_at(t) and loss tell how it grows",
     ROUNDING: "take a larger scale, perturb the data or the start, or use disconnected_limit or "
     "taylor_flow where they apply",

@@ -13,7 +13,17 @@ from numbers import Integral, Real
 import numpy as np
 from numpy.typing import ArrayLike
 
-PROBLEM = ("shape", "measure", "adjoint", "weight", "parts")
+PROBLEM = (
+    "shape",
+    "measure",
+    "adjoint",
+    "targets",
+    "attainable",
+    "sizes",
+    "weight",
+    "parts",
+    "observes_entries",
+)
 
 
 def real_array(
@@ -311,8 +321,8 @@ def generator(rng) -> np.random.Generator:
 def require_problem(problem, *, entries: str = "") -> None:
     """Refuse what is no problem; `entries` says why only observed entries will do, if so.
 
-    A problem is what knows its `shape`, its `measure` and `adjoint`, its `weight` and its `parts`,
-    of whatever class; a completion also has the `mask` and `values` of its entries.
+    A problem is what has all that `LeastSquares` says engines ask, of whatever class; a completion
+    also has the `mask` and `values` of its entries.
     """
     if isinstance(problem, type):
         raise TypeError(

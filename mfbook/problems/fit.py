@@ -49,7 +49,7 @@ def require_size(problem) -> None:
         if size > 0 and not 1 / most <= size <= most:
             raise ValueError(
                 f"{name} must be of a size between {1 / most:g} and {most:g}, whose squares are "
-                f"numbers in double precision, but the largest is {size:g}; choose another unit"
+                f"numbers in double precision, but the largest is {size!r}; choose another unit"
             )
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from mfbook.flow import gradient_flow
 from mfbook.flow.descent import gradient_descent
-from mfbook.flow.trajectory import LOSS_REACHED
+from mfbook.flow.trajectory import DROWNED, LOSS_REACHED
 from mfbook.models import small_init
 from mfbook.problems import MatrixCompletion, MatrixSensing, examples
 from mfbook.problems.fit import LOSS_TOL, excess, fit_of, fits
@@ -191,3 +191,46 @@ def test_targets_that_no_matrix_comes_near_leave_nothing_to_learn():
     run = gradient_flow(problem, ([[1.0]], [[1.0]]), loss_tol=1e-8)
     assert run.converged
     assert abs(run.W[0, 0]) < 2e-4
+
+
+def test_a_run_that_drowns_in_rounding_does_not_call_it_a_critical_point():
+    """From 10^10 the loss comes down to the rounding of W, 4e19; nothing more can be told."""
+    run = gradient_flow(examples.M4, small_init((2, 2), rng=0), log10_scale=10)
+    assert run.reason == DROWNED
+    assert not run.converged
+
+
+def test_descent_stops_by_the_excess_where_the_least_loss_is_large():
+    """Targets ±1e6 for one entry beside 1 for another: min f = 1e12, what can be learned 0.5."""
+    e, f = np.zeros((2, 2)), np.zeros((2, 2))
+    e[0, 0] = f[0, 1] = 1.0
+    problem = MatrixSensing([e, e, f], [1e6, -1e6, 1.0])
+    start = scaled(small_init((2, 2), rng=0), 1e-2)
+    run = gradient_descent(problem, start, lr=0.1, max_iters=3000)
+    assert run.converged
+    assert run.W[0, 1] == pytest.approx(1.0, abs=1e-4)
+
+
+def test_a_problem_is_what_answers():
+    """A class of one's own runs wherever a problem does."""
+
+    class Trace:
+        shape, weight, observes_entries = (2, 2), 0.5, False
+        targets = attainable = np.array([3.0])
+        sizes = np.array([np.sqrt(2.0)])
+        parts = ((np.arange(2), np.arange(2)),)
+
+        def measure(self, W):
+            return np.trace(W, axis1=-2, axis2=-1)[..., None]
+
+        def adjoint(self, r):
+            return r[..., None] * np.eye(2)
+
+    factors = scaled(small_init((2, 2), rng=0), 1e-2)
+    known = MatrixSensing([np.eye(2)], [3.0])
+    assert gradient_flow(Trace(), factors).W == pytest.approx(gradient_flow(known, factors).W)
+    down = gradient_descent(Trace(), factors, lr=0.05)
+    assert down.W == pytest.approx(gradient_descent(known, factors, lr=0.05).W)
+    assert glrl(Trace()).converged
+    with pytest.raises(TypeError, match="must be a MatrixCompletion or a MatrixSensing"):
+        gradient_flow(type("Half", (), {"shape": (2, 2), "measure": None})(), factors)

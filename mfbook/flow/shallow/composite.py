@@ -79,7 +79,9 @@ class Composite:
 
     def _let_go(self) -> None:
         """Where a part has stopped above the threshold, others end at their share of it."""
-        stuck = [path for path in self.paths if path.reason == trajectory.STUCK]
+        stuck = [
+            path for path in self.paths if path.reason in (trajectory.STUCK, trajectory.DROWNED)
+        ]
         if sum(path.losses[-1] for path in stuck) <= self.threshold:
             return
         for path in self.running():
@@ -89,9 +91,11 @@ class Composite:
     def _cross(self, low: float, high: float) -> float:
         """Where log f meets its threshold, by the Illinois variant of the false position."""
 
+        if self.threshold == 0.0:
+            return high
+
         def height(t):
-            loss = self.excess(self.at(t))
-            return np.log(max(loss, 1e-300) / self.threshold) if self.threshold > 0 else -1.0
+            return np.log(max(self.excess(self.at(t)), 1e-300) / self.threshold)
 
         at_low, at_high = height(low), height(high)
         if at_low <= 0:
@@ -118,11 +122,7 @@ class Composite:
         """The last time that all parts reach; one that has stopped for good stays there."""
         if self.crossing is not None:
             return self.crossing
-        moving = [
-            path.t
-            for path in self.paths
-            if path.reason not in (trajectory.LOSS_REACHED, trajectory.STUCK)
-        ]
+        moving = [path.t for path in self.paths if path.reason not in trajectory.AT_REST]
         return min(moving) if moving else max(path.t for path in self.paths)
 
     def at(self, t: float) -> list:

@@ -210,7 +210,8 @@ def follow(path: Path, *, rtol, t_max):
             )
         if stepper.at_rest:
             if not np.isfinite(bound):
-                path.reason = trajectory.STUCK
+                noise = _rounding(field, state.Z)
+                path.reason = trajectory.DROWNED if stepper.loss <= noise else trajectory.STUCK
                 return
             h = bound
         elif h is None:
@@ -226,6 +227,12 @@ def follow(path: Path, *, rtol, t_max):
         path.append(new)
         path.records.append(stepper.record)
         h *= min(stepper.GROW, SAFETY * (tol / max(error, 1e-300)) ** (1 / stepper.ORDER))
+
+
+def _rounding(field, Z) -> float:
+    """A loss that residuals of a W of this size may have by rounding alone."""
+    size = np.abs(field.values).max(initial=0.0) + field.curvature * np.sum(Z**2)
+    return field.weight * len(field.values) * (16 * EPS * size) ** 2
 
 
 def _runs_away(path, far: float) -> bool:
