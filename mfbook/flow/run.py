@@ -37,7 +37,7 @@ SHIFTED = 0.1
 
 
 def gradient_flow(
-    problem,
+    problem: Problem,
     factors: Sequence[ArrayLike],
     *,
     log10_scale: float = 0.0,
@@ -149,7 +149,7 @@ def gradient_flow(
     return _trajectory(run, reason)
 
 
-def _followed(problem, arrays, options, progress, shaker=None) -> tuple[Composite, str]:
+def _followed(problem: Problem, arrays, options, progress, shaker=None) -> tuple[Composite, str]:
     """All parts to the end of the run, and the limit that ended it before, if one did."""
     run = Composite(
         problem, arrays, options["log10_scale"], options["rtol"], options["loss_tol"], shaker
@@ -222,7 +222,7 @@ def _same_run(one: Composite, other: Composite, rtol: float) -> bool:
     return bool(np.abs(ends[0] - ends[1]).max() <= APART * rtol * size)
 
 
-def _start(problem, factors) -> tuple[np.ndarray, np.ndarray]:
+def _start(problem: Problem, factors: Sequence[ArrayLike]) -> tuple[np.ndarray, np.ndarray]:
     arrays = two_factors(problem, factors, "gradient_flow follows")
     if not any(array.any() for array in arrays):
         raise ValueError(
@@ -232,7 +232,7 @@ def _start(problem, factors) -> tuple[np.ndarray, np.ndarray]:
     return arrays
 
 
-def _options(problem, arrays, log10_scale, loss_tol, rtol, t_max, max_steps) -> dict:
+def _options(problem: Problem, arrays, log10_scale, loss_tol, rtol, t_max, max_steps) -> dict:
     """The numbers that steer a run, checked."""
     require_size(problem)
     log10_scale = real_number(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from mfbook.problems.checks import (
+    Rng,
     generator,
     real_array,
     require_finite,
@@ -15,16 +18,17 @@ from mfbook.problems.checks import (
     shape_of,
     whole_number,
 )
+from mfbook.problems.protocols import Problem
 
 
-def product(arrays: list[np.ndarray]) -> np.ndarray:
+def product(arrays: Sequence[np.ndarray]) -> np.ndarray:
     W = arrays[0]
     for array in arrays[1:]:
         W = W @ array
     return W
 
 
-def factor_gradients(arrays: list[np.ndarray], G: np.ndarray) -> list[np.ndarray]:
+def factor_gradients(arrays: Sequence[np.ndarray], G: np.ndarray) -> list[np.ndarray]:
     """(W_1 ⋯ W_{j−1})ᵀ G (W_{j+1} ⋯ W_N)ᵀ for every j, sharing the partial products."""
     left, lefts = G, [G]
     for array in arrays[:-1]:
@@ -39,7 +43,7 @@ def factor_gradients(arrays: list[np.ndarray], G: np.ndarray) -> list[np.ndarray
     return gradients[::-1]
 
 
-def factors_of(problem, factors) -> tuple[np.ndarray, ...]:
+def factors_of(problem: Problem, factors: Sequence[ArrayLike]) -> tuple[np.ndarray, ...]:
     """Return `factors` as float64 arrays whose product has the problem's shape.
 
     Leading axes (seeds, scales) are broadcast against each other. Raises where the product is
@@ -76,7 +80,9 @@ def factors_of(problem, factors) -> tuple[np.ndarray, ...]:
     return tuple(np.broadcast_to(a, batch + a.shape[-2:]).copy() for a in arrays)
 
 
-def two_factors(problem, factors, who: str) -> tuple[np.ndarray, np.ndarray]:
+def two_factors(
+    problem: Problem, factors: Sequence[ArrayLike], who: str
+) -> tuple[np.ndarray, np.ndarray]:
     """`factors_of` for W = A B and one run; `who` says in the message what is about these."""
     arrays = factors_of(problem, factors)
     if len(arrays) != 2:
@@ -89,10 +95,11 @@ def two_factors(problem, factors, who: str) -> tuple[np.ndarray, np.ndarray]:
             f"{who} one run, but the factors have the leading axes {arrays[0].shape[:-2]}; call it "
             "once a run"
         )
-    return arrays
+    A, B = arrays
+    return A, B
 
 
-def in_order(factors) -> list:
+def in_order(factors: Any) -> list[Any]:
     """The factors as a list, or why they are none."""
     if not isinstance(factors, Iterable) or isinstance(factors, (str, bytes, Mapping, Set)):
         raise TypeError(
@@ -109,7 +116,12 @@ def in_order(factors) -> list:
 
 
 def small_init(
-    shape: tuple[int, int], *, depth: int = 2, width: int | None = None, rng, batch=()
+    shape: tuple[int, int],
+    *,
+    depth: int = 2,
+    width: int | None = None,
+    rng: Rng,
+    batch: int | Sequence[int] = (),
 ) -> tuple[np.ndarray, ...]:
     """Gaussian directions for a factored model: `depth` factors with entries from N(0, 1).
 

@@ -9,21 +9,15 @@ from __future__ import annotations
 
 from decimal import Decimal
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-PROBLEM = (
-    "shape",
-    "measure",
-    "adjoint",
-    "targets",
-    "attainable",
-    "sizes",
-    "weight",
-    "parts",
-    "observes_entries",
-)
+from mfbook.problems.protocols import ASKED
+
+#: a NumPy generator, which is drawn on, or a seed for a new one
+Rng = np.random.Generator | int | list[int]
 
 
 def real_array(
@@ -90,7 +84,7 @@ def matrices(name: str, value: ArrayLike) -> np.ndarray:
     return array
 
 
-def _plain_array(name: str, value, unknown: bool) -> np.ndarray:
+def _plain_array(name: str, value: Any, unknown: bool) -> np.ndarray:
     """`value` as a NumPy array of any dtype; masked entries are refused or None."""
     if value is None:
         raise TypeError(f"{name} must be an array of real numbers, but is None; give one")
@@ -118,7 +112,7 @@ def _plain_array(name: str, value, unknown: bool) -> np.ndarray:
         ) from error
 
 
-def _holds_masked(value) -> bool:
+def _holds_masked(value: object) -> bool:
     if isinstance(value, (list, tuple)):
         return any(map(_holds_masked, value))
     return isinstance(value, np.ma.MaskedArray)
@@ -161,7 +155,7 @@ def _numbers_of(name: str, array: np.ndarray, unknown: bool) -> np.ndarray:
     return found
 
 
-def _shown(value) -> str:
+def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}…"
 
@@ -211,7 +205,7 @@ def index_array(name: str, value: ArrayLike) -> np.ndarray:
 
 def real_number(
     name: str,
-    value,
+    value: object,
     *,
     above: float | None = None,
     least: float | None = None,
@@ -226,7 +220,7 @@ def real_number(
     >>> real_number("tol", np.float32(0.5), above=0)
     0.5
     """
-    value = _number("a real number", name, value, Real)
+    value = _number("a real number", name, value)
     number = float(value)
     ask = ""
     if least is not None and not number >= least:
@@ -244,7 +238,7 @@ def real_number(
 
 def whole_number(
     name: str,
-    value,
+    value: object,
     *,
     least: int | None = None,
     most: int | None = None,
@@ -255,7 +249,7 @@ def whole_number(
     >>> whole_number("max_steps", 1e5), whole_number("depth", np.int64(2), least=1)
     (100000, 2)
     """
-    value = _number("an integer", name, value, Real)
+    value = _number("an integer", name, value)
     if not isinstance(value, Integral) and not (np.isfinite(value) and value == int(value)):
         raise TypeError(f"{name} must be an integer, but is {value}" + (because and f": {because}"))
     number = int(value)
@@ -268,17 +262,17 @@ def whole_number(
     return number
 
 
-def _number(kind: str, name: str, value, abstract):
+def _number(kind: str, name: str, value: Any) -> Any:
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
-    if isinstance(value, bool | np.bool_) or not isinstance(value, abstract):
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
         raise TypeError(
             f"{name} must be {kind}, but is {_shown(value)} of type {type(value).__name__}"
         )
     return value
 
 
-def flag(name: str, value) -> bool:
+def flag(name: str, value: object) -> bool:
     """Return `value` as True or False; nothing else is taken for one of them."""
     if not isinstance(value, bool | np.bool_):
         raise TypeError(
@@ -287,7 +281,7 @@ def flag(name: str, value) -> bool:
     return bool(value)
 
 
-def shape_of(value) -> tuple[int, int]:
+def shape_of(value: Any) -> tuple[int, int]:
     """Return `value` as (m, n) with m, n ≥ 1."""
     try:
         m, n = value
@@ -295,13 +289,13 @@ def shape_of(value) -> tuple[int, int]:
         raise TypeError(
             f"shape must be a pair (m, n) of rows and columns, but is {_shown(value)}"
         ) from None
-    return tuple(
-        whole_number(f"the number of {line}", size, least=1)
-        for line, size in (("rows", m), ("columns", n))
+    return (
+        whole_number("the number of rows", m, least=1),
+        whole_number("the number of columns", n, least=1),
     )
 
 
-def generator(rng) -> np.random.Generator:
+def generator(rng: Any) -> np.random.Generator:
     """A NumPy Generator: `rng` itself, or one seeded by an integer or a sequence of integers."""
     known = np.random.Generator, np.random.BitGenerator, np.random.SeedSequence
     if isinstance(rng, known):
@@ -318,10 +312,10 @@ def generator(rng) -> np.random.Generator:
     return np.random.default_rng(rng)
 
 
-def require_problem(problem, *, entries: str = "") -> None:
+def require_problem(problem: Any, *, entries: str = "") -> None:
     """Refuse what is no problem; `entries` says why only observed entries will do, if so.
 
-    A problem is what has all that `LeastSquares` says engines ask, of whatever class; a completion
+    A problem is what has all that `protocols` says engines ask, of whatever class; a completion
     also has the `mask` and `values` of its entries.
     """
     if isinstance(problem, type):
@@ -329,7 +323,7 @@ def require_problem(problem, *, entries: str = "") -> None:
             f"problem must be a problem, but is the class {problem.__name__} itself; make one, "
             "for example MatrixCompletion(values, mask)"
         )
-    if all(hasattr(problem, word) for word in PROBLEM):
+    if all(hasattr(problem, word) for word in ASKED):
         if entries and not problem.observes_entries:
             raise TypeError(
                 f"problem must be a MatrixCompletion, but is a {type(problem).__name__}: {entries}"

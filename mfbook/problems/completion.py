@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -99,7 +100,7 @@ class MatrixCompletion(LeastSquares):
         object.__setattr__(self, "truth", truth_of(self.truth, values.shape))
 
     @classmethod
-    def from_text(cls, text: str, **options) -> MatrixCompletion:
+    def from_text(cls, text: str, **options: Any) -> MatrixCompletion:
         """Read a problem from rows of words, as people type or paste them.
 
         Rows end with `;` or a newline; a line without anything is no row. Where the text holds a
@@ -134,7 +135,7 @@ class MatrixCompletion(LeastSquares):
         return cls(*read_matrix(text), **options)
 
     @classmethod
-    def from_array(cls, values: ArrayLike, **options) -> MatrixCompletion:
+    def from_array(cls, values: ArrayLike, **options: Any) -> MatrixCompletion:
         """The problem whose observed entries are those of `values` that are known.
 
         Unobserved are NaN, the masked entries of a masked array, None and pandas' NA.
@@ -175,7 +176,7 @@ class MatrixCompletion(LeastSquares):
         values: ArrayLike,
         *,
         shape: tuple[int, int] | None = None,
-        **options,
+        **options: Any,
     ) -> MatrixCompletion:
         """The problem with the observed entries M[rows[l], cols[l]] = values[l], l = 0, …, k − 1.
 

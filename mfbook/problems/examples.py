@@ -4,11 +4,13 @@
 MatrixCompletion('1 2 ★; 3 4 ★; ★ ★ 5')
 """
 
+from typing import Any
+
 from mfbook.problems.checks import real_number
 from mfbook.problems.completion import MatrixCompletion
 
 
-def _read(text: str, name: str, **options) -> MatrixCompletion:
+def _read(text: str, name: str, **options: Any) -> MatrixCompletion:
     return MatrixCompletion.from_text(text, name=name, **options)
 
 

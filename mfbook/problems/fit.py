@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mfbook.problems.protocols import Problem
+
 EPS = np.finfo(float).eps
 
 #: W fits where the excess is at most this share of f(0) − min f: where the flows stop by default.
@@ -39,7 +41,7 @@ class Fit:
         return max(loss_tol * self.learnable, self.rounding)
 
 
-def require_size(problem) -> None:
+def require_size(problem: Problem) -> None:
     """Refuse data so large or small that their squares leave double precision."""
     for name, array, most in (
         ("the data", problem.targets, LARGEST),
@@ -53,7 +55,7 @@ def require_size(problem) -> None:
             )
 
 
-def fit_of(problem) -> Fit:
+def fit_of(problem: Problem) -> Fit:
     """What `problem` leaves to learn."""
     require_size(problem)
     weight = problem.weight
@@ -66,17 +68,17 @@ def fit_of(problem) -> Fit:
     return Fit(least, learnable if learnable > len(attainable) * rounding else 0.0, rounding)
 
 
-def gradient(problem, W: ArrayLike) -> np.ndarray:
+def gradient(problem: Problem, W: ArrayLike) -> np.ndarray:
     """∇f(W), of what any problem has."""
     return 2 * problem.weight * problem.adjoint(problem.measure(W) - problem.targets)
 
 
-def excess(problem, W: ArrayLike) -> float:
+def excess(problem: Problem, W: ArrayLike) -> float:
     """f(W) − min f."""
     return problem.weight * float(np.sum((problem.measure(W) - problem.attainable) ** 2))
 
 
-def fits(problem, W: ArrayLike, loss_tol: float = LOSS_TOL) -> bool:
+def fits(problem: Problem, W: ArrayLike, loss_tol: float = LOSS_TOL) -> bool:
     """Whether W is a global minimum of f, to within loss_tol of what there is to learn.
 
     >>> from mfbook.problems import MatrixSensing
@@ -88,7 +90,7 @@ def fits(problem, W: ArrayLike, loss_tol: float = LOSS_TOL) -> bool:
     return excess(problem, W) <= threshold
 
 
-def size_of_data(problem) -> float:
+def size_of_data(problem: Problem) -> float:
     """‖∇f(0)‖₂/(2c max ‖X_l‖_F²), the size of a step from 0 towards the data; 0 if there is none.
 
     >>> from mfbook.problems import MatrixCompletion

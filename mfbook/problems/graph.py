@@ -30,7 +30,7 @@ def observation_graph(mask: ArrayLike) -> nx.Graph:
     >>> sorted(graph)
     [('col', 0), ('col', 1), ('row', 0)]
     """
-    graph = nx.Graph()
+    graph: nx.Graph = nx.Graph()
     graph.add_edges_from(
         (("row", int(i)), ("col", int(j))) for i, j in np.argwhere(observed_mask(mask))
     )
@@ -48,7 +48,7 @@ def entry_graph(mask: ArrayLike) -> nx.Graph:
     [((0, 0), (0, 1)), ((0, 1), (1, 1))]
     """
     entries = [(int(i), int(j)) for i, j in np.argwhere(observed_mask(mask))]
-    graph = nx.Graph()
+    graph: nx.Graph = nx.Graph()
     graph.add_nodes_from(entries)
     graph.add_edges_from(
         (a, b)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import numpy as np
@@ -31,24 +32,29 @@ def truth_of(truth: ArrayLike | None, shape: tuple[int, int]) -> np.ndarray | No
     return array
 
 
-class LeastSquares:
+class LeastSquares(ABC):
     """The loss of a vector or matrix of residuals, shared by both kinds of problem.
 
-    What engines ask a problem, whatever its class:
-
-    * `measure(W)`, the vector (⟨X_l, W⟩)_l, and `adjoint(r)` = Σ r_l X_l, its transpose;
-    * `targets`, the y_l that the measurements should be, and `attainable`, those nearest to them
-      that the measurements of a matrix can be;
-    * `sizes`, the ‖X_l‖_F;
-    * `weight`, the factor c in f(W) = c Σ r_l²;
-    * `parts`, pairs (rows, cols) of index arrays: blocks of W that no measurement links;
-    * `observes_entries`, whether the X_l are entries, told by `mask` and `values`.
+    What engines ask a problem, whatever its class, is said in `protocols`.
     """
 
     loss: str
-    n_observed: int
     observes_entries: ClassVar[bool] = False
     _residual_ndim: ClassVar[int]
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int]: ...
+
+    @property
+    @abstractmethod
+    def n_observed(self) -> int: ...
+
+    @abstractmethod
+    def residual(self, W: ArrayLike) -> np.ndarray: ...
+
+    @abstractmethod
+    def _gradient_of(self, residual: np.ndarray) -> np.ndarray: ...
 
     @property
     def weight(self) -> float:

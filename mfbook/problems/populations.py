@@ -10,11 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from mfbook.problems import MatrixCompletion
-from mfbook.problems.checks import generator, shape_of, whole_number
+from mfbook.problems.checks import Rng, generator, shape_of, whole_number
 from mfbook.problems.graph import connectivity
-
-#: a NumPy generator, which is drawn on, or a seed for a new one
-Rng = np.random.Generator | int | list[int]
 
 
 def random_mask(rng: Rng, shape: tuple[int, int], size: int) -> np.ndarray:

@@ -10,6 +10,7 @@ from mfbook.flow import gradient_flow, trajectory
 from mfbook.flow.trajectory import Trajectory
 from mfbook.problems.checks import real_number, require_problem, whole_number
 from mfbook.problems.fit import LOSS_TOL, fits, size_of_data
+from mfbook.problems.protocols import Problem
 from mfbook.theory.landscape import escape_direction
 from mfbook.theory.measures import numerical_rank
 
@@ -55,7 +56,7 @@ class GreedyPath:
 
 
 def glrl(
-    problem,
+    problem: Problem,
     *,
     eps: float = 1e-7,
     max_rank: int | None = None,
@@ -127,7 +128,9 @@ def glrl(
     max_rank = whole_number("max_rank", max_rank, least=1, most=min(m, n))
     length = np.sqrt(eps / 2 * size_of_data(problem))
     A, B = np.zeros((m, 0)), np.zeros((0, n))
-    points, runs, zeros = [np.zeros((m, n))], [], []
+    points = [np.zeros((m, n))]
+    runs: list[Trajectory] = []
+    zeros: list[tuple[np.ndarray, np.ndarray]] = []
     reason = ""
     while not reason:
         if fits(problem, points[-1], loss_tol):
@@ -157,7 +160,9 @@ def glrl(
     )
 
 
-def _escape(problem, A, B):
+def _escape(
+    problem: Problem, A: np.ndarray, B: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
     """The pair (u, v) along which the flow leaves, and the rows and columns that it leaves out.
 
     ∇f is made of the blocks of the components, so its top singular pair lives in one of them, and

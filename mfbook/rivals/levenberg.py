@@ -47,7 +47,9 @@ class EntryFit:
         J[:, *self._of_col] = A[:, self.rows]
         return J
 
-    def moved(self, A: np.ndarray, B: np.ndarray, step: np.ndarray):
+    def moved(
+        self, A: np.ndarray, B: np.ndarray, step: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The factors after a step (s, unknowns) against the gradient."""
         cut = self.m * self.width
         of_cols = step[:, cut:].reshape(-1, self.n, self.width)

@@ -7,13 +7,16 @@ h ≥ min(m, n) every critical point with G = 0 is a global minimum and every ot
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from mfbook.models import two_factors
 from mfbook.problems.checks import real_number
 from mfbook.problems.fit import excess, fits, gradient, size_of_data
+from mfbook.problems.protocols import Problem
 
 #: Where `relative_gradient` is at most this, a point counts as critical.
 CRITICAL = 1e-3
@@ -46,7 +49,7 @@ class Escape:
     second_rate: float
 
 
-def relative_gradient(problem, factors) -> float:
+def relative_gradient(problem: Problem, factors: Sequence[ArrayLike]) -> float:
     r"""‖∇ℓ(A, B)‖_F in units of the problem: 0 at a critical point, about 1 where nothing rests.
 
     The unit is g √s. Here g = 2c √(Σ y_l² ‖X_l‖_F²) for the measurements ⟨X_l, W⟩ = y_l, with c
@@ -68,7 +71,7 @@ def relative_gradient(problem, factors) -> float:
     return float(np.hypot(np.linalg.norm(G @ B.T), np.linalg.norm(A.T @ G)))
 
 
-def hessian(problem, factors, *, tol: float = CRITICAL) -> np.ndarray:
+def hessian(problem: Problem, factors: Sequence[ArrayLike], *, tol: float = CRITICAL) -> np.ndarray:
     r"""The Hessian of ℓ(A, B) = f(A B) at a critical point.
 
     With G = ∇f(A B), the second derivative along (E, F) is
@@ -122,7 +125,9 @@ def hessian(problem, factors, *, tol: float = CRITICAL) -> np.ndarray:
     return H
 
 
-def escape_direction(problem, factors, *, tol: float = CRITICAL) -> Escape:
+def escape_direction(
+    problem: Problem, factors: Sequence[ArrayLike], *, tol: float = CRITICAL
+) -> Escape:
     r"""How gradient flow leaves a critical point, read off G = ∇f(A B) alone.
 
     The flow is dU/dt = S U with U = [A; Bᵀ] and S = [[0, −G], [−Gᵀ, 0]]. At a critical point
@@ -172,7 +177,9 @@ def escape_direction(problem, factors, *, tol: float = CRITICAL) -> Escape:
     return Escape(float(s[0]), (sign * u, sign * v), float(s[1]) if len(s) > 1 else 0.0)
 
 
-def critical_point_kind(problem, factors, *, tol: float = CRITICAL) -> str:
+def critical_point_kind(
+    problem: Problem, factors: Sequence[ArrayLike], *, tol: float = CRITICAL
+) -> str:
     r"""Classify a point: "global minimum", "strict saddle" or "not critical".
 
     A point where ∇f(A B) = 0 is a global minimum, because f is convex. A point at which the flows
@@ -217,7 +224,7 @@ def critical_point_kind(problem, factors, *, tol: float = CRITICAL) -> str:
     return "strict saddle" if eigenvalues[0] < -noise else "second-order critical"
 
 
-def _is_minimum(problem, A, B, tol: float) -> bool:
+def _is_minimum(problem: Problem, A: np.ndarray, B: np.ndarray, tol: float) -> bool:
     """Whether the critical point at or beside (A, B) is a global minimum.
 
     Near a minimum the residuals are those of a small step; near a saddle they are orthogonal to
@@ -249,19 +256,21 @@ def _is_minimum(problem, A, B, tol: float) -> bool:
     return False
 
 
-def _gradient_unit(problem) -> float:
+def _gradient_unit(problem: Problem) -> float:
     """2c √(Σ y_l² ‖X_l‖_F²): the size of ∇f(0), were no two of its terms to cancel."""
     return float(2 * problem.weight * np.linalg.norm(problem.targets * problem.sizes))
 
 
-def _size(problem, W) -> float:
+def _size(problem: Problem, W: np.ndarray) -> float:
     """The largest singular value of W, or of the least-norm step from 0 towards the data."""
     # Contradictory measurements may cancel in ∇f(0) up to rounding, which is then no size.
     least = 1e-9 * np.linalg.norm(problem.targets) / max(problem.sizes.max(), TINY)
     return max(float(np.linalg.norm(W, 2)), size_of_data(problem), float(least), TINY)
 
 
-def _critical(problem, factors, tol: float):
+def _critical(
+    problem: Problem, factors: Sequence[ArrayLike], tol: float
+) -> tuple[np.ndarray, np.ndarray]:
     arrays = two_factors(problem, factors, "the landscape is that of")
     tol = real_number("tol", tol, least=0, infinite=True)
     found = relative_gradient(problem, arrays)

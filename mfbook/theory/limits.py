@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mfbook.models import two_factors
-from mfbook.problems import MatrixCompletion
 from mfbook.problems.checks import require_problem
+from mfbook.problems.protocols import EntryProblem
 
 EPS = np.finfo(float).eps
 # Singular values count as zero or as equal where they differ by less than this times the largest:
@@ -19,7 +19,7 @@ SAME = 1e-12
 DEGENERATE = 1e-10
 
 
-def disconnected_limit(problem: MatrixCompletion, factors: Sequence[ArrayLike]) -> np.ndarray:
+def disconnected_limit(problem: EntryProblem, factors: Sequence[ArrayLike]) -> np.ndarray:
     r"""The limit α → 0 of gradient flow from α · (A_0, B_0) where all components are complete.
 
     Let every connected component p of the observed entries be complete bipartite, with the block
@@ -59,6 +59,7 @@ def disconnected_limit(problem: MatrixCompletion, factors: Sequence[ArrayLike]) 
 
     Examples
     --------
+    >>> from mfbook.problems import MatrixCompletion
     >>> problem = MatrixCompletion.from_text("1 ? 3; ? 5 ?; 3 ? 9")
     >>> A, B = np.eye(3), np.eye(3)
     >>> disconnected_limit(problem, (A, B)).round(4).tolist()

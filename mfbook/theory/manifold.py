@@ -75,7 +75,9 @@ class InvariantManifold:
         if (mask is None) != (component is None):
             raise TypeError("a sub-manifold needs both a mask and the index of a component")
         self.basis = basis
-        self.rows = self.cols = self._mask_shape = None
+        self.rows: np.ndarray | None = None
+        self.cols: np.ndarray | None = None
+        self._mask_shape: tuple[int, ...] | None = None
         if mask is not None:
             component = whole_number("component", component)
             parts = components(mask)
@@ -97,25 +99,22 @@ class InvariantManifold:
         """The nearest point of the manifold, in the Frobenius norm of (A, B)."""
         A, B = self._two(factors)
         A, B = A @ self._projector, self._projector @ B
-        if self.rows is not None:
+        if self.rows is not None and self.cols is not None:
             A[np.setdiff1d(np.arange(len(A)), self.rows)] = 0.0
             B[:, np.setdiff1d(np.arange(B.shape[1]), self.cols)] = 0.0
         return A, B
 
     def distance(self, factors: Sequence[ArrayLike]) -> float:
         """Frobenius distance of (A, B) from the manifold; 0 on it."""
-        pairs = zip(self._two(factors), self.project(factors), strict=True)
-        return float(np.hypot(*(np.linalg.norm(point - near) for point, near in pairs)))
+        (A, B), (near_A, near_B) = self._two(factors), self.project(factors)
+        return float(np.hypot(np.linalg.norm(A - near_A), np.linalg.norm(B - near_B)))
 
-    def _two(self, factors) -> tuple[np.ndarray, np.ndarray]:
-        factors = in_order(factors)
-        if len(factors) != 2:
-            raise ValueError(
-                f"the manifolds are those of two factors, W = A B, but got {len(factors)}"
-            )
+    def _two(self, factors: Sequence[ArrayLike]) -> tuple[np.ndarray, np.ndarray]:
+        two = in_order(factors)
+        if len(two) != 2:
+            raise ValueError(f"the manifolds are those of two factors, W = A B, but got {len(two)}")
         A, B = (
-            real_array(f"factor {k}", factor, ndim=2, finite=True)
-            for k, factor in enumerate(factors)
+            real_array(f"factor {k}", factor, ndim=2, finite=True) for k, factor in enumerate(two)
         )
         h = self.basis.shape[1]
         if A.shape[1] != h or B.shape[0] != h:

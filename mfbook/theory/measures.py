@@ -6,6 +6,8 @@ and the answer is then an array over them. Anything else raises TypeError or Val
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -21,7 +23,7 @@ def _power_of_two(sizes: np.ndarray) -> int:
     return int(np.frexp(sizes.max(initial=0.0))[1])
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     """A float or int for one matrix, an array for a stack of them."""
     return value.item() if np.ndim(value) == 0 else value
 

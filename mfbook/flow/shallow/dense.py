@@ -14,12 +14,15 @@ exact for constant S. Two half steps are kept, the whole step gives the error.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
+from mfbook.flow.shallow.field import Field
 from mfbook.flow.shallow.gauge import (
     DIRECT_SPREAD,
     EPS,
+    Graded,
     largest_cosine,
     linear_flow,
     normalised,
@@ -69,11 +72,11 @@ class DenseStepper:
     # scale, and steps: factor 0.1: 5e-9, 415; 1: 8e-8, 241; 3: 6e-8, 186; 10: 3e-7, 141. The
     # promise is 10 rtol = 1e-5.
     LOCAL, ORDER, GROW = 5.0, 4, 8.0
-    longest = np.inf
-    by_series = False
-    record = "dense"  # a step of another length is taken in the same way
+    longest: float = np.inf
+    by_series: Literal[False] = False
+    record: Literal["dense"] = "dense"  # a step of another length is taken in the same way
 
-    def __init__(self, field, state: Columns):
+    def __init__(self, field: Field, state: Columns) -> None:
         self.field, self.state = field, state
         self.Z = Z = state.Z
         self.residual = field.residual(Z)
@@ -85,22 +88,22 @@ class DenseStepper:
         speed = np.sqrt(np.einsum("ij,ij->j", self.F, self.F))
         self.at_rest = bool(np.all(speed <= REST * noise * size))
         self.loss = field.weight * float(np.sum(self.residual**2))
-        self._eigen = None
-        self._S_eigen = None
+        self._eigen: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+        self._S_eigen: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
-    def norm(self):
+    def norm(self) -> float:
         """Of the gradient of all factors."""
         return float(np.linalg.norm((self.S @ self.state.X) * np.exp(self.state.ell)))
 
     @property
-    def S_eigen(self):
+    def S_eigen(self) -> tuple[np.ndarray, np.ndarray]:
         if self._S_eigen is None:
             self._S_eigen = eigh(self.field, self.S)
         return self._S_eigen
 
     @property
-    def eigen(self):
+    def eigen(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Eigendecomposition of J = S ⊗ I − 2w KᵀK, the Jacobian of the active flow."""
         if self._eigen is None:
             K = self.field.derivative(self.Z)
@@ -108,7 +111,7 @@ class DenseStepper:
             self._eigen = J, *np.linalg.eigh(J)
         return self._eigen
 
-    def step(self, h: float, tol: float = np.inf):
+    def step(self, h: float, tol: float = np.inf) -> tuple[Columns | None, float]:
         """The columns after time h, and the largest error of a column relative to its size.
 
         Gives up, with None for the columns, as soon as the error is seen to exceed `tol`.
@@ -129,13 +132,13 @@ class DenseStepper:
         X, ell, V, passive_error = self._passive(h, nodes, passive)
         return self._assemble(h, Z, X, ell, V), max(error, passive_error)
 
-    def _nonlinear(self, Z, shift):
+    def _nonlinear(self, Z: np.ndarray, shift: np.ndarray) -> np.ndarray:
         J = self.eigen[0]
         F = self.field.S(self.field.residual(Z)) @ Z
         self.n_gradients += 1
         return F - self.F - (J @ shift.ravel()).reshape(Z.shape)
 
-    def _active(self, h):
+    def _active(self, h: float) -> tuple[np.ndarray, np.ndarray, float]:
         _, lam, Q = self.eigen
         shape = self.Z.shape
         theta = np.concatenate([[C2, C3, 1.0], NODES])
@@ -160,7 +163,9 @@ class DenseStepper:
             sound = np.all(np.isfinite(path)) and np.all(after <= LARGEST_GROWTH * before)
         return new, path[1:], float(error) if sound and np.isfinite(error) else np.inf
 
-    def _passive(self, h, nodes, passive):
+    def _passive(
+        self, h: float, nodes: np.ndarray, passive: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
         S = self.field.S(self.field.residual(nodes))
         self.n_gradients += len(nodes)
         first, second = S[0::2], S[1::2]
@@ -176,7 +181,7 @@ class DenseStepper:
         start = state.X[:, passive], state.ell[passive], state.V[:, passive]
         long = bool(np.any(growth[:, -1] - growth[:, 0] > DIRECT_SPREAD))
 
-        def through(order):
+        def through(order: tuple[int, ...]) -> Graded:
             columns = start
             for k in order:
                 columns = linear_flow(*columns, growth[k], basis[k])
@@ -197,7 +202,9 @@ class DenseStepper:
             gap = np.linalg.norm(Xc * scale - X, axis=0).max()
         return X, ell, V, float(gap) / 15  # 2⁴ − 1, Richardson
 
-    def _assemble(self, h, Z, X, ell, V):
+    def _assemble(
+        self, h: float, Z: np.ndarray, X: np.ndarray, ell: np.ndarray, V: np.ndarray
+    ) -> Columns:
         """All columns together again, orthogonal enough."""
         state = self.state
         Za, la = normalised(Z, np.zeros(Z.shape[1]))

@@ -11,8 +11,12 @@ Each takes F, the vector Y, F(Y) and h, and returns Y after time h and an estima
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import numpy as np
 from scipy.linalg.blas import daxpy
+
+VectorField = Callable[[np.ndarray], np.ndarray]
 
 EXPLICIT = 3.0  # the stability interval of the Dormand–Prince pair, with a margin
 DAMPING = 2 / 13
@@ -23,7 +27,9 @@ def longest_chebyshev(rho: float) -> float:
     return 0.65 * (MOST_STAGES**2 - 1) / rho
 
 
-def chebyshev(F, Y, F_at_Y, h: float, rho: float):
+def chebyshev(
+    F: VectorField, Y: np.ndarray, F_at_Y: np.ndarray, h: float, rho: float
+) -> tuple[np.ndarray, np.ndarray]:
     s = max(2, int(np.ceil(np.sqrt(1 + h * rho / 0.65))))
     w0 = 1 + DAMPING / s**2
     T, dT, ddT = [1.0, w0], [0.0, 1.0], [0.0, 0.0]
@@ -55,7 +61,9 @@ def chebyshev(F, Y, F_at_Y, h: float, rho: float):
     return stage, 0.8 * (Y - stage) + 0.4 * (F0 + h * F(stage))
 
 
-def dormand_prince(F, Y, F_at_Y, h: float):
+def dormand_prince(
+    F: VectorField, Y: np.ndarray, F_at_Y: np.ndarray, h: float
+) -> tuple[np.ndarray, np.ndarray]:
     from scipy.integrate import RK45  # takes longer to import than all the rest
 
     slopes = [F_at_Y]
@@ -66,7 +74,7 @@ def dormand_prince(F, Y, F_at_Y, h: float):
     return new, _combined(np.zeros_like(new), h * RK45.E, slopes)
 
 
-def _combined(start, factors, arrays):
+def _combined(start: np.ndarray, factors: np.ndarray, arrays: Iterable[np.ndarray]) -> np.ndarray:
     """start + Σ factor · array, summed in place."""
     total = start.copy()
     for factor, array in zip(factors, arrays, strict=False):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from mfbook.flow.shallow.dense import GAUSS, LARGEST_GROWTH
-from mfbook.flow.shallow.field import times
+from mfbook.flow.shallow.field import Gradient, LargeField, times
 from mfbook.flow.shallow.krylov import Krylov
 from mfbook.flow.shallow.phi import phi_functions
 from mfbook.flow.shallow.rosenbrock import C2, C3, difference, inside, second_stage, third_stage
@@ -30,21 +30,31 @@ class Exponential:
     `sigma` is the largest singular value of G. Gradients and products are counted.
     """
 
-    def __init__(self, field, Y, k: int, G, F, sigma: float):
+    def __init__(
+        self,
+        field: LargeField,
+        Y: np.ndarray,
+        k: int,
+        G: Gradient,
+        F: np.ndarray,
+        sigma: float,
+    ) -> None:
         self.field, self.Y, self.k, self.G, self.sigma = field, Y, k, G, sigma
         self.Z, self.F = np.ascontiguousarray(Y[:, :k]), np.ascontiguousarray(F)
         self.sizes = np.sqrt(np.einsum("ij,ij->j", self.Z, self.Z))
         self.space = Krylov(self.product, self.F, self.sizes, MOST)
         self.n_gradients = 0
 
-    def product(self, v):
+    def product(self, v: np.ndarray) -> np.ndarray:
         """The Jacobian of the active flow times v."""
         self.n_gradients += 1
         D = times(self.field.change(self.Z, v), self.Z)
         D += times(self.G, v)
         return D
 
-    def step(self, h: float, tol: float, *, anyway: bool = False):
+    def step(
+        self, h: float, tol: float, *, anyway: bool = False
+    ) -> tuple[np.ndarray, np.ndarray] | tuple[None, float]:
         """Y after time h and its error; None and a measure of it where that exceeds tol.
 
         With `anyway` a step is finished that was accepted once with another length.
@@ -53,10 +63,10 @@ class Exponential:
         if not self.space.reach(h, KNOWN * tol) and not anyway:
             return None, 20 * tol
 
-        def phi(x, *theta):
+        def phi(x: np.ndarray, *theta: float) -> tuple[np.ndarray, ...]:
             return phi_functions(h * np.array(theta)[:, None] * x)
 
-        def at(x, theta):
+        def at(x: np.ndarray, theta: float) -> tuple[np.ndarray, ...]:
             return tuple(values[0] for values in phi(x, theta))
 
         shift = self.space.apply(lambda x: second_stage(h, at(x, C2)))
@@ -66,7 +76,7 @@ class Exponential:
         third = self._space_of(self._nonlinear(shift), h, tol)
         nodes = np.array([1.0, *GAUSS])
 
-        def weights(x, of):
+        def weights(x: np.ndarray, of: int) -> np.ndarray:
             """Of D_2 or D_3: in the step, at the nodes, and in the estimate of the error."""
             path = inside(h, nodes[:, None], phi(x, *nodes))[of]
             return np.concatenate([path, difference(h, at(x, 1.0))[of - 1][None]])
@@ -89,24 +99,26 @@ class Exponential:
             new[:, k:], gap[:, k:] = self._carried(h, path[1:], tol)
         return new, gap
 
-    def _nonlinear(self, shift):
+    def _nonlinear(self, shift: np.ndarray) -> np.ndarray:
         self.n_gradients += 1
         Z = self.Z + shift
         return times(self.field.gradient(Z)[1], Z) - self.F - self.product(shift)
 
-    def _space_of(self, vector, h, tol) -> Krylov:
+    def _space_of(self, vector: np.ndarray, h: float, tol: float) -> Krylov:
         space = Krylov(self.product, vector, self.sizes, MOST)
         space.reach(h, KNOWN * tol)
         return space
 
-    def _carried(self, h, nodes, tol):
+    def _carried(
+        self, h: float, nodes: np.ndarray, tol: float
+    ) -> tuple[np.ndarray, np.ndarray | float]:
         """The passive columns through S at two nodes: Magnus' method of order four, by series."""
         first, second = (self.field.gradient(node)[1] for node in nodes)
         self.n_gradients += 2
         X = np.ascontiguousarray(self.Y[:, self.k :])
         mean = h / 2 * (first + second)
 
-        def commutator(X):
+        def commutator(X: np.ndarray) -> np.ndarray:
             D = times(second, times(first, X)) - times(first, times(second, X))
             D *= np.sqrt(3) / 12 * h**2
             return D
@@ -125,7 +137,7 @@ class Exponential:
         return total + D, gap
 
 
-def series(G, X, tol):
+def series(G: Gradient, X: np.ndarray, tol: float) -> np.ndarray:
     """exp of S(G) applied to unit columns, by its power series."""
     term, total = X, X.copy()
     for j in range(1, 200):
@@ -137,5 +149,5 @@ def series(G, X, tol):
     return total
 
 
-def _norm(G):
+def _norm(G: Gradient) -> float:
     return float(np.linalg.norm(G if isinstance(G, np.ndarray) else G.data))

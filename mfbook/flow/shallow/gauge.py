@@ -12,12 +12,17 @@ rotation: the columns in the caller's gauge are X · diag(exp(ell)) · Vᵀ.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from scipy.linalg import lapack
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
 EPS = np.finfo(float).eps
+
+# X, ell and V.
+Graded = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 # Above this spread of exponents (natural log) a linear flow is applied through a triangular
 # form. Below it the growth separates two columns by at most e^6, which costs them three of
@@ -52,7 +57,7 @@ def largest_cosine(X: np.ndarray) -> float:
     return float(gram.max(initial=0.0))
 
 
-def _rounds(count: int):
+def _rounds(count: int) -> Iterator[np.ndarray]:
     """Disjoint pairs of columns, round by round, until every pair had its turn (round robin)."""
     size = count + count % 2
     order = list(range(size))
@@ -63,7 +68,7 @@ def _rounds(count: int):
         order = [order[0], order[-1], *order[1:-1]]
 
 
-def _preconditioned(X, ell, V):
+def _preconditioned(X: np.ndarray, ell: np.ndarray, V: np.ndarray) -> Graded | None:
     """The rotation of `orthogonalise` by LAPACK's gejsv (Drmač & Veselić 2008).
 
     It too works to an accuracy relative to each column. None where it fails.
@@ -77,13 +82,21 @@ def _preconditioned(X, ell, V):
     return np.ascontiguousarray(left[:, : len(ell)]), top + np.log(sizes), V @ right
 
 
-def _fall_apart(X) -> bool:
+def _fall_apart(X: np.ndarray) -> bool:
     """Whether some columns share no row with the others, as those of sectors: rotations keep it."""
     used = csr_array(X != 0)
     return connected_components(used.T @ used, directed=False)[0] > 1
 
 
-def orthogonalise(X, ell, V, *, tol=1e-12, noise=None, sweeps=60):
+def orthogonalise(
+    X: np.ndarray,
+    ell: np.ndarray,
+    V: np.ndarray,
+    *,
+    tol: float = 1e-12,
+    noise: np.ndarray | None = None,
+    sweeps: int = 60,
+) -> Graded:
     """Rotate the columns of X diag(exp(ell)) until they are mutually orthogonal.
 
     One-sided Jacobi rotations on unit columns and log-norms. For a pair with norms d_i ≥ d_j,
@@ -150,7 +163,7 @@ def orthogonalise(X, ell, V, *, tol=1e-12, noise=None, sweeps=60):
     return X[:, order], ell[order], V[:, order]
 
 
-def _nearly_orthogonal(X) -> bool:
+def _nearly_orthogonal(X: np.ndarray) -> bool:
     """Whether unit columns are independent, and at right angles as far as `LOOSE` asks."""
     gram = X.T @ X
     if np.abs(gram - np.eye(len(gram))).max() > LOOSE:
@@ -161,7 +174,7 @@ def _nearly_orthogonal(X) -> bool:
         return False
 
 
-def graded(U: np.ndarray, log_scale: float):
+def graded(U: np.ndarray, log_scale: float) -> Graded:
     """Columns X, log-norms ell and rotation V with exp(log_scale) · U = X diag(exp(ell)) Vᵀ.
 
     Columns of zeros are left out, so V is (h, r) with orthonormal columns, r ≤ min(p, h).
@@ -186,7 +199,7 @@ def graded(U: np.ndarray, log_scale: float):
     return X[:, kept], ell[kept] + log_scale + np.log(size), V[:, kept]
 
 
-def _triangular(Y, ell, V):
+def _triangular(Y: np.ndarray, ell: np.ndarray, V: np.ndarray) -> Graded:
     """Rotate columns so that Y becomes lower triangular, largest growth first.
 
     Y holds the columns in coordinates sorted by falling growth. Row by row, one Householder
@@ -233,7 +246,9 @@ def _triangular(Y, ell, V):
     return Y, ell, V
 
 
-def linear_flow(X, ell, V, growth, basis):
+def linear_flow(
+    X: np.ndarray, ell: np.ndarray, V: np.ndarray, growth: np.ndarray, basis: np.ndarray
+) -> Graded:
     """Apply exp(basis · diag(growth) · basisᵀ) to the columns, for growth of any size.
 
     `growth` is rising, as `numpy.linalg.eigh` returns it. A spread of at most DIRECT_SPREAD is
@@ -258,7 +273,9 @@ def linear_flow(X, ell, V, growth, basis):
     return orthogonalise(X, ell, V)
 
 
-def time_to_reach(X, ell, rates, basis, target: float) -> float:
+def time_to_reach(
+    X: np.ndarray, ell: np.ndarray, rates: np.ndarray, basis: np.ndarray, target: float
+) -> float:
     """The first time at which exp(t · basis · diag(rates) · basisᵀ) takes a column to `target`.
 
     inf if no column ever gets there. The log-norm of a column is convex in t, and so is the

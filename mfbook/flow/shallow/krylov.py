@@ -9,6 +9,8 @@ not bounded by the stiff directions in its accuracy, as one by polynomials of or
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy.linalg import eigh_tridiagonal
 
@@ -23,23 +25,30 @@ EVERY = 3
 class Krylov:
     """The space of b, Jb, J²b, …, enlarged as far as a step asks."""
 
-    def __init__(self, product, b, sizes, most):
+    def __init__(
+        self,
+        product: Callable[[np.ndarray], np.ndarray],
+        b: np.ndarray,
+        sizes: np.ndarray,
+        most: int,
+    ) -> None:
         self.product, self.shape, self.sizes = product, b.shape, sizes
         self.norm = float(np.linalg.norm(b))
         self.V = np.empty((most + 1, b.size))
         self.V[0] = b.ravel() / (self.norm or 1.0)
-        self.diagonal, self.side = [], []
+        self.diagonal: list[float] = []
+        self.side: list[float] = []
         self.shares = [self._share(0)]
         self.most, self.complete = most, self.norm == 0.0
-        self._eigen = None
+        self._eigen: tuple[np.ndarray, np.ndarray] | None = None
         self.products = 0
 
-    def _share(self, k):
+    def _share(self, k: int) -> float:
         """The part of a basis vector in each column, against the size of the column."""
         v = self.V[k].reshape(self.shape)
         return float(np.max(np.sqrt(np.einsum("ij,ij->j", v, v)) / self.sizes))
 
-    def extend(self):
+    def extend(self) -> None:
         m = len(self.diagonal)
         v = self.V[m]
         w = self.product(v.reshape(self.shape)).ravel()
@@ -60,7 +69,7 @@ class Krylov:
         self.V[m + 1] = w / b
         self.shares.append(self._share(m + 1))
 
-    def largest(self):
+    def largest(self) -> tuple[float, np.ndarray]:
         """The eigenvalue of largest modulus that the space knows, and its vector."""
         d, e = np.array(self.diagonal), np.array(self.side[: len(self.diagonal) - 1])
         lam, Q = eigh_tridiagonal(d, e)
@@ -68,7 +77,7 @@ class Krylov:
         vector = Q[:, top] @ self.V[: len(d)]
         return float(abs(lam[top])), vector.reshape(self.shape)
 
-    def _coefficients(self, function):
+    def _coefficients(self, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """function(T) e_1 · |b| for a function given on eigenvalues; (..., m)."""
         m = len(self.diagonal)
         if self._eigen is None:
@@ -77,7 +86,7 @@ class Krylov:
         lam, Q = self._eigen
         return self.norm * (function(lam) * Q[0]) @ Q.T
 
-    def reach(self, h, tol):
+    def reach(self, h: float, tol: float) -> bool:
         """Enlarge the space until h φ_1(h J) b is known to tol; False where it stays too small."""
         while not self.complete:
             m = len(self.diagonal)
@@ -90,7 +99,7 @@ class Krylov:
             self.extend()
         return True
 
-    def apply(self, function):
+    def apply(self, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """function(J) b; leading axes of the function's values come first."""
         if self.norm == 0.0:
             return np.zeros((*np.shape(function(np.zeros(1)))[:-1], *self.shape))

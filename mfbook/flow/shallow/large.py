@@ -27,7 +27,7 @@ import numpy as np
 from mfbook.flow.shallow.dense import Columns
 from mfbook.flow.shallow.explicit import EXPLICIT, chebyshev, dormand_prince, longest_chebyshev
 from mfbook.flow.shallow.exponential import Exponential, series
-from mfbook.flow.shallow.field import times
+from mfbook.flow.shallow.field import LargeField, times
 from mfbook.flow.shallow.gauge import linear_flow, normalised
 from mfbook.flow.shallow.krylov import Krylov
 
@@ -63,10 +63,10 @@ FREEZE = 1e-5
 class Memory:
     """What one step hands to the next: vectors of the power iterations, the decay of the speed."""
 
-    shape: tuple = ()
+    shape: tuple[int, ...] = ()
     nonlinear: np.ndarray | None = None
     linear: np.ndarray | None = None
-    last: tuple | None = None
+    last: tuple[float, float, int] | None = None
     patience: int = 0
     radius: float = 0.0
     sigma: float = 0.0
@@ -74,7 +74,7 @@ class Memory:
     rested: int = -1
 
 
-def _by_size(state):
+def _by_size(state: Columns) -> np.ndarray:
     """The passive columns, largest first."""
     quiet = np.flatnonzero(~state.active)
     return quiet[np.argsort(-state.ell[quiet], kind="stable")]
@@ -100,7 +100,13 @@ class LargeStepper:
     # 2,310.
     LOCAL, ORDER, GROW = 1.0, 3, 8.0
 
-    def __init__(self, field, state: Columns, memory: Memory, record: Record | None = None):
+    def __init__(
+        self,
+        field: LargeField,
+        state: Columns,
+        memory: Memory,
+        record: Record | None = None,
+    ) -> None:
         self.field, self.state = field, state
         self.k = int(state.active.sum())
         first = np.flatnonzero(state.active)
@@ -113,7 +119,8 @@ class LargeStepper:
         self.F = self.F_all[:, : self.k]
         self._evaluations = 1
         self.memory = memory
-        self._exponential = self._S_eigen = None
+        self._exponential: Exponential | None = None
+        self._S_eigen: tuple[np.ndarray, np.ndarray] | None = None
         self.record = record
         if record is not None:
             self.rho, self.sigma = record.rho, record.sigma
@@ -205,11 +212,11 @@ class LargeStepper:
         return self._exponential
 
     @property
-    def by_series(self):
+    def by_series(self) -> bool:
         """Whether a singular value decomposition of G is dearer than many products with it."""
         return self.field.p > LARGEST_SVD
 
-    def time_to_reach(self, target):
+    def time_to_reach(self, target: float) -> float:
         """A time before which no passive column gets to `target`; nearly when one does, if S is
         constant and the column has turned into the direction that grows fastest."""
         quiet = self.state.ell[~self.state.active]
@@ -218,14 +225,14 @@ class LargeStepper:
         return max(target - float(quiet.max()), 0.01) / self.sigma
 
     @property
-    def norm(self):
+    def norm(self) -> float:
         """Of the gradient of all factors."""
         sizes = np.ones(self.Y.shape[1])
         sizes[self.k :] = np.exp(self.state.ell[self.order[self.k :]])
         return float(np.linalg.norm(self.F_all * sizes))
 
     @property
-    def S_eigen(self):
+    def S_eigen(self) -> tuple[np.ndarray, np.ndarray]:
         """Rates and directions of S from the SVD of G, and of the columns' part with rate zero."""
         if self._S_eigen is None:
             G = self.G if isinstance(self.G, np.ndarray) else self.G.toarray()
@@ -242,7 +249,7 @@ class LargeStepper:
             self._S_eigen = np.concatenate([-s, np.zeros(rest.shape[1]), s[::-1]]), basis
         return self._S_eigen
 
-    def step(self, h: float, tol: float = np.inf):
+    def step(self, h: float, tol: float = np.inf) -> tuple[Columns | None, float]:
         """The columns after time h, and the largest error of a column relative to its size."""
         state, k = self.state, self.k
         # The step is repeated as it was taken, so that it agrees with it at its end.
@@ -295,12 +302,14 @@ class LargeStepper:
         X, ell = normalised(new[:, k:], state.ell[quiet])
         return self._columns(h, new[:, :k], X, ell, state.V[:, quiet]), error
 
-    def _columns(self, h, Z, X, ell, V):
+    def _columns(
+        self, h: float, Z: np.ndarray, X: np.ndarray, ell: np.ndarray, V: np.ndarray
+    ) -> Columns:
         Za, la = normalised(Z, np.zeros(Z.shape[1]))
         X, ell = np.concatenate([Za, X], axis=1), np.concatenate([la, ell])
         V = np.concatenate([self.state.V[:, self.order[: self.k]], V], axis=1)
         return Columns(self.state.t + h, X, ell, V, np.arange(len(ell)) < self.k)
 
-    def _field(self, Y):
+    def _field(self, Y: np.ndarray) -> np.ndarray:
         self._evaluations += 1
         return times(self.field.gradient(Y[:, : self.k])[1], Y)

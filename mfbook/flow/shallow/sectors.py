@@ -18,8 +18,8 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from mfbook.flow.shallow.field import SensingField
-from mfbook.flow.shallow.gauge import graded
+from mfbook.flow.shallow.field import Field, Gradient, SensingField
+from mfbook.flow.shallow.gauge import Graded, graded
 
 # A direction counts as inside a subspace, and two blocks as uncoupled, to this many roundings.
 SAME = 1e-13
@@ -35,7 +35,9 @@ class Sensing(SensingField):
     integrated apart as connected components are; but a measurement may see several of them.
     """
 
-    def __init__(self, field, P, Q, blocks):
+    def __init__(
+        self, field: SensingField, P: np.ndarray, Q: np.ndarray, blocks: list[np.ndarray]
+    ) -> None:
         rotated = P.T @ field.X @ Q
         seen = np.zeros((field.m, field.n), dtype=bool)
         for block in blocks:
@@ -49,34 +51,34 @@ class Sensing(SensingField):
 class Reduced:
     """A field in coordinates of an invariant subspace with the orthonormal basis E (p, d)."""
 
-    def __init__(self, field, E):
+    def __init__(self, field: Field, E: np.ndarray) -> None:
         self.inner, self.E = field, E
         self.p = E.shape[1]
-        self.m, self.n, self.X = field.m, field.n, getattr(field, "X", None)
+        self.m, self.n = field.m, field.n
         self.weight, self.curvature, self.values = field.weight, field.curvature, field.values
-        self.basis = E if field.basis is None else field.basis @ E
-        self.blocks = None
+        self.basis: np.ndarray | None = E if field.basis is None else field.basis @ E
+        self.blocks: list[np.ndarray] | None = None
         if field.blocks is not None:
             weights = np.array([np.sum(E[block] ** 2, axis=0) for block in field.blocks])
             owner = weights.argmax(axis=0)
             self.blocks = [np.flatnonzero(owner == k) for k in range(len(field.blocks))]
 
-    def residual(self, Y):
+    def residual(self, Y: np.ndarray) -> np.ndarray:
         return self.inner.residual(self.E @ Y)
 
-    def S(self, residual):
+    def S(self, residual: np.ndarray) -> np.ndarray:
         return self.E.T @ self.inner.S(residual) @ self.E
 
-    def gradient(self, Y):
+    def gradient(self, Y: np.ndarray) -> tuple[float, Gradient]:
         return self.inner.gradient(self.E @ Y)
 
-    def derivative(self, Y):
+    def derivative(self, Y: np.ndarray) -> np.ndarray:
         k = Y.shape[1]
         K = self.inner.derivative(self.E @ Y).reshape(-1, self.inner.p, k)
         return np.einsum("lpk,pd->ldk", K, self.E).reshape(len(K), self.p * k)
 
 
-def in_sectors(field):
+def in_sectors(field: SensingField) -> SensingField | Reduced:
     """The field in bases in which its measurements are block-diagonal, or as it is if there is one.
 
     Such bases are the singular vectors of a random combination of the measurements, unless
@@ -90,17 +92,17 @@ def in_sectors(field):
     count, label = connected_components(links, directed=False)
     if count == 1:
         return field
-    field = Sensing(field, P, Qt.T, [np.flatnonzero(label == k) for k in range(count)])
-    return _with_sum_and_difference(field)
+    blocks = [np.flatnonzero(label == k) for k in range(count)]
+    return _with_sum_and_difference(Sensing(field, P, Qt.T, blocks), blocks)
 
 
-def _with_sum_and_difference(field):
+def _with_sum_and_difference(field: Sensing, blocks: list[np.ndarray]) -> Sensing | Reduced:
     """The field with sectors of one row a and one column b split once more, into a + b and a − b.
 
     S = [[0, −g], [−g, 0]] on such a sector: one of the two grows at the rate at which the other
     shrinks, and where g changes its sign along the run, the one that has drowned comes back.
     """
-    pairs = [b for b in field.blocks if len(b) == 2 and b[0] < field.m <= b[1]]
+    pairs = [b for b in blocks if len(b) == 2 and b[0] < field.m <= b[1]]
     if not pairs:
         return field
     E = np.eye(field.p)
@@ -108,12 +110,12 @@ def _with_sum_and_difference(field):
         E[np.ix_(pair, pair)] = np.array([[1.0, 1.0], [1.0, -1.0]]) / np.sqrt(2)
     split = Reduced(field, E)
     single = np.concatenate(pairs)
-    others = [b for b in field.blocks if not np.isin(b, single).any()]
+    others = [b for b in blocks if not np.isin(b, single).any()]
     split.blocks = [*others, *single[:, None]]
     return split
 
 
-def apart(U, blocks, log_scale: float):
+def apart(U: np.ndarray, blocks: list[np.ndarray], log_scale: float) -> Graded:
     """Graded columns of every sector's rows of exp(log_scale) · U, all together."""
     found = []
     for block in blocks:
@@ -121,10 +123,11 @@ def apart(U, blocks, log_scale: float):
         X = np.zeros((len(U), len(ell)))
         X[block] = x
         found.append((X, ell, V))
-    return tuple(np.concatenate(arrays, axis=-1) for arrays in zip(*found, strict=True))
+    X, ell, V = (np.concatenate(arrays, axis=-1) for arrays in zip(*found, strict=True))
+    return X, ell, V
 
 
-def eigh(field, S):
+def eigh(field: Field, S: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Eigenvalues, rising, and eigenvectors of S(W), or of a stack of them; each in one sector."""
     if field.blocks is None:
         return np.linalg.eigh(S)
@@ -138,7 +141,7 @@ def eigh(field, S):
     return values[order], basis[:, order]
 
 
-def pure(field, X):
+def pure(field: Field, X: np.ndarray) -> np.ndarray:
     """Columns without the rounding that steps leave in sectors that are not theirs."""
     if field.blocks is None or not X.shape[1]:
         return X
@@ -150,7 +153,7 @@ def pure(field, X):
     return cleaned
 
 
-def invariant_basis(field, X: np.ndarray) -> np.ndarray | None:
+def invariant_basis(field: Field, X: np.ndarray) -> np.ndarray | None:
     """An orthonormal basis of the smallest invariant subspace that holds the columns of X.
 
     None where that is the whole space. S is affine in W and W quadratic in U, so a subspace is
@@ -171,7 +174,7 @@ def invariant_basis(field, X: np.ndarray) -> np.ndarray | None:
     return E if E.shape[1] < field.p else None
 
 
-def _enlarged(E, vectors) -> np.ndarray:
+def _enlarged(E: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     """E and what of the vectors lies outside of it, by Gram and Schmidt, twice."""
     for v in vectors.T:
         rest = v
@@ -187,7 +190,7 @@ def _enlarged(E, vectors) -> np.ndarray:
     return E
 
 
-def falls_apart(matrices) -> bool:
+def falls_apart(matrices: np.ndarray) -> bool:
     """Whether symmetric matrices have a common invariant subspace.
 
     In the eigenbasis of a random combination of them, common invariant subspaces are spanned by

@@ -7,6 +7,7 @@ than `NOISE`. And a factorization fits that agrees with every entry to `FITS` of
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,9 @@ EXHAUSTIVE = 8
 LARGEST = 1e100
 # The powers of two that are floats.
 POWERS = -1074, 1023
+
+#: (A, B), whose product is meant.
+Factors = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,10 +48,10 @@ class Component:
         """The largest entry; about one, after scaling."""
         return float(np.abs(self.values).max())
 
-    def name(self, entries) -> str:
+    def name(self, entries: Iterable[tuple[int, int]]) -> str:
         return " ".join(f"({self.rows[i]},{self.cols[j]})" for i, j in entries)
 
-    def unscaled(self, A: np.ndarray, B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def unscaled(self, A: np.ndarray, B: np.ndarray) -> Factors:
         """Factors of the data from those of the scaled values."""
         # Components meet in the entries A_p B_q: balanced factors keep those at the data's scale.
         (a, of_a), (b, of_b) = _largest(A, -self.row_power[:, None]), _largest(B, -self.col_power)
@@ -79,7 +83,7 @@ def components_of(problem: MatrixCompletion) -> list[Component]:
     return [_component(problem, rows, cols) for rows, cols in parts]
 
 
-def _component(problem, rows, cols) -> Component:
+def _component(problem: MatrixCompletion, rows: np.ndarray, cols: np.ndarray) -> Component:
     block = np.ix_(rows, cols)
     mask = problem.mask[block]
     values = np.where(mask, problem.values[block], 0.0)

@@ -9,7 +9,7 @@ import numpy as np
 from mfbook.rivals.minrank.component import EXHAUSTIVE, NOISE, Component
 
 
-def eliminate(part: Component, rank: int):
+def eliminate(part: Component, rank: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Entries that every completion of at most this rank shares: (values, error bounds, where).
 
     If `rank` rows S are independent on the columns K where they and row i are known, then

@@ -6,8 +6,13 @@ import numpy as np
 
 from mfbook.rivals.minrank.component import EXHAUSTIVE, NOISE, Component
 
+# How many lines were counted, which, and the places where all of them are known.
+State = tuple[int, tuple[int, ...], np.ndarray]
 
-def independent_lines(part: Component, known, error, seen):
+
+def independent_lines(
+    part: Component, known: np.ndarray, error: np.ndarray, seen: np.ndarray
+) -> tuple[int, str]:
     """The length of the longest sequence of rows that are independent in every completion.
 
     A row counts if it is no combination of those before it on the columns where all of them
@@ -20,9 +25,9 @@ def independent_lines(part: Component, known, error, seen):
     if known.shape[0] > known.shape[1]:
         known, error, seen, line, names = known.T, error.T, seen.T, "columns", part.cols
     noise = NOISE * part.size
-    ranks = {}
+    ranks: dict[tuple[frozenset[int], bytes, bool], int] = {}
 
-    def rank(lines, shared, surely):
+    def rank(lines: frozenset[int], shared: np.ndarray, surely: bool) -> int:
         """Of the lines on the shared columns: at least (surely), or up to the data's noise."""
         if not lines:
             return 0
@@ -34,7 +39,7 @@ def independent_lines(part: Component, known, error, seen):
             ranks[key] = int((s > noise + doubt).sum())
         return ranks[key]
 
-    def extended(state, i):
+    def extended(state: State, i: int) -> State | None:
         count, chosen, shared = state
         lines, shared = frozenset(chosen), shared & seen[i]
         if rank(lines | {i}, shared, True) > rank(lines, shared, False):
@@ -42,11 +47,11 @@ def independent_lines(part: Component, known, error, seen):
         return None
 
     m, n = known.shape
-    best = (0, (), np.ones(n, dtype=bool))
+    best: State = (0, (), np.ones(n, dtype=bool))
     if m <= EXHAUSTIVE:
-        reached = {frozenset(): best}
+        reached: dict[frozenset[int], State] = {frozenset(): best}
         while reached:
-            longer = {}
+            longer: dict[frozenset[int], State] = {}
             for lines, state in reached.items():
                 for i in set(range(m)) - lines:
                     if lines | {i} not in longer and (new := extended(state, i)):
@@ -56,7 +61,7 @@ def independent_lines(part: Component, known, error, seen):
     else:
         rng = np.random.default_rng(0)
         for _ in range(50):
-            state = (0, (), np.ones(n, dtype=bool))
+            state: State = (0, (), np.ones(n, dtype=bool))
             for i in rng.permutation(m):
                 state = extended(state, int(i)) or state
             best = max(best, state, key=lambda state: state[0])

@@ -9,6 +9,9 @@ import numpy as np
 
 from mfbook.rivals.minrank.component import EXHAUSTIVE, Component
 
+# For each pair of unobserved entries the coefficients (a, b, c, d) of the minors that hold it.
+Equations = dict[tuple[tuple[int, int], tuple[int, int]], list[tuple[float, ...]]]
+
 
 def rootless_pair(part: Component, rank: int) -> str:
     """The reason why two unobserved entries have no real values at this rank; "" if none.
@@ -20,7 +23,7 @@ def rootless_pair(part: Component, rank: int) -> str:
     k = rank + 1
     if max(part.mask.shape) > EXHAUSTIVE:
         return ""
-    equations = {}
+    equations: Equations = {}
     for S in combinations(range(len(part.mask)), k):
         for T in combinations(range(part.mask.shape[1]), k):
             places = np.argwhere(~part.mask[np.ix_(S, T)])
@@ -38,7 +41,7 @@ def rootless_pair(part: Component, rank: int) -> str:
         return _negative_discriminant(part, rank, equations)
 
 
-def _negative_discriminant(part: Component, rank: int, equations: dict) -> str:
+def _negative_discriminant(part: Component, rank: int, equations: Equations) -> str:
     """The reason that two equations of one pair of entries give; "" if there is none."""
     rounding = 1e-12 * factorial(rank + 1) ** 4 * part.size ** (4 * rank)
     for pair, minors in equations.items():

@@ -8,10 +8,10 @@ import networkx as nx
 import numpy as np
 
 from mfbook.problems.graph import observation_graph
-from mfbook.rivals.minrank.component import NOISE, Component, too_far_apart
+from mfbook.rivals.minrank.component import NOISE, Component, Factors, too_far_apart
 
 
-def rank_one(part: Component):
+def rank_one(part: Component) -> tuple[Factors | None, str]:
     """Factors of width 1 and no reason, or no factors and the reason why none fit."""
     nonzero = part.values != 0
     clash = np.argwhere(part.mask & ~nonzero)
@@ -46,7 +46,8 @@ def rank_one(part: Component):
 def _potentials(part: Component) -> tuple[np.ndarray, np.ndarray, nx.Graph]:
     """u, v with u_i v_j = M_ij on the edges of a spanning tree, and the tree."""
     u, v = np.zeros(len(part.values)), np.zeros(part.values.shape[1])
-    graph, tree = observation_graph(part.values != 0), nx.Graph()
+    graph = observation_graph(part.values != 0)
+    tree: nx.Graph = nx.Graph()
     root = min(graph)
     (u if root[0] == "row" else v)[root[1]] = 1.0
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):

@@ -7,14 +7,16 @@ from itertools import islice
 import numpy as np
 
 from mfbook.rivals.levenberg import Batch, EntryFit, at, descent
-from mfbook.rivals.minrank.component import FITS, LARGEST, Component
+from mfbook.rivals.minrank.component import FITS, LARGEST, Component, Factors
 
 # A witness whose entries are so many times the data is refused: it may be a step of a sequence
 # that fits better and better while it runs to infinity, and fits at no finite place.
 BLOWN_UP = 1e4
 
 
-def witness(part: Component, rank: int, determined: np.ndarray | None, starts: int):
+def witness(
+    part: Component, rank: int, determined: np.ndarray | None, starts: int
+) -> Factors | None:
     """Factors of width `rank` that fit, or None. `determined` is the one candidate, if known."""
     for W in (determined, part.truth):
         factors = None if W is None else near(part, rank, W)
@@ -23,7 +25,7 @@ def witness(part: Component, rank: int, determined: np.ndarray | None, starts: i
     return from_random_starts(part, rank, starts)
 
 
-def near(part: Component, rank: int, W: np.ndarray):
+def near(part: Component, rank: int, W: np.ndarray) -> Factors | None:
     """Factors that fit, a few steps away from the best approximation of W."""
     if np.abs(W).max() > LARGEST:
         return None
@@ -35,7 +37,7 @@ def near(part: Component, rank: int, W: np.ndarray):
     return search(part, A[None], B[None], max_iters=20, patience=20, largest=size)
 
 
-def from_random_starts(part: Component, rank: int, starts: int):
+def from_random_starts(part: Component, rank: int, starts: int) -> Factors | None:
     m, n = part.values.shape
     unknowns, entries = (m + n) * rank, int(part.mask.sum())
     # About two seconds of linear algebra a rank, at 10^9 operations a second.
@@ -52,7 +54,14 @@ def from_random_starts(part: Component, rank: int, starts: int):
     return None
 
 
-def search(part: Component, A, B, max_iters: int, patience: int, largest: float):
+def search(
+    part: Component,
+    A: np.ndarray,
+    B: np.ndarray,
+    max_iters: int,
+    patience: int,
+    largest: float,
+) -> Factors | None:
     """The first of all starts that fits with entries up to `largest`, polished, or None.
 
     It ends where for more than `patience` steps no start was a tenth below the lowest loss.
@@ -69,7 +78,7 @@ def search(part: Component, A, B, max_iters: int, patience: int, largest: float)
     return None
 
 
-def _first_that_fits(fit: EntryFit, batch: Batch, size: float, largest: float):
+def _first_that_fits(fit: EntryFit, batch: Batch, size: float, largest: float) -> Factors | None:
     close = np.abs(batch.residual).max(axis=1) <= 1e-9 * size
     for start in np.flatnonzero(close):
         A, B = _polished(fit, batch.A[start], batch.B[start])
@@ -79,7 +88,7 @@ def _first_that_fits(fit: EntryFit, batch: Batch, size: float, largest: float):
     return None
 
 
-def _polished(fit: EntryFit, A: np.ndarray, B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _polished(fit: EntryFit, A: np.ndarray, B: np.ndarray) -> Factors:
     """The factors after undamped steps of least norm, down to rounding."""
     A, B = A[None], B[None]
     residual = fit.residual(A, B)

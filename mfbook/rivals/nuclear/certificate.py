@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mfbook.problems import MatrixCompletion, MatrixSensing
 from mfbook.problems.checks import flag, real_array, require_problem
+from mfbook.problems.protocols import Problem, reads_entries
 from mfbook.rivals.nuclear.data import EPS, power_of_two
 
 LARGEST = float(np.finfo(float).max)
@@ -50,9 +50,7 @@ class Certified:
     converged: bool = True
 
 
-def dual_bound(
-    problem: MatrixCompletion | MatrixSensing, dual: ArrayLike, *, psd: bool = False
-) -> float:
+def dual_bound(problem: Problem, dual: ArrayLike, *, psd: bool = False) -> float:
     r"""A lower bound of the nuclear norm of every matrix that fits, from any dual point.
 
     For every W that fits the data, and S = Y (completion) or S = Σ_l ν_l X_l (sensing),
@@ -82,6 +80,7 @@ def dual_bound(
 
     Examples
     --------
+    >>> from mfbook.problems import MatrixCompletion
     >>> problem = MatrixCompletion.from_text("3 ?; ? -4")
     >>> best, worse = [[1, 0], [0, -1]], [[10, 0], [0, 0]]
     >>> round(dual_bound(problem, best), 9), round(dual_bound(problem, worse), 9)
@@ -103,13 +102,13 @@ def dual_bound(
     return min(float(bound), LARGEST)
 
 
-def _weights(problem, dual: ArrayLike) -> np.ndarray:
+def _weights(problem: Problem, dual: ArrayLike) -> np.ndarray:
     """The dual point as one number a measurement."""
-    if not problem.observes_entries:
+    if not reads_entries(problem):
         weights = real_array("dual", dual, ndim=1, finite=True)
         if weights.shape != problem.targets.shape:
             raise ValueError(
-                f"a dual point holds one weight a measurement, {problem.n_observed}, but has "
+                f"a dual point holds one weight a measurement, {len(problem.targets)}, but has "
                 f"{len(weights)}"
             )
         return weights
@@ -134,13 +133,13 @@ def _pairing(weights: np.ndarray, targets: np.ndarray) -> tuple[float, int]:
     return math.fsum(products) - EPS * math.fsum(np.abs(products)), top
 
 
-def _sum(problem, weights: np.ndarray) -> tuple[np.ndarray, float, int]:
+def _sum(problem: Problem, weights: np.ndarray) -> tuple[np.ndarray, float, int]:
     """S, a bound of its error in the Frobenius norm, and e: Σ w_l X_l = 2^e S up to that."""
     of_weights = _exponent(weights)
     weights = np.ldexp(weights, -of_weights)
     if problem.observes_entries:
         return problem.adjoint(weights), 0.0, of_weights
-    X = problem.adjoint(np.eye(problem.n_observed))
+    X = problem.adjoint(np.eye(len(problem.targets)))
     S = np.tensordot(weights, X, axes=1)
     of_sum = _exponent(S)
     terms = np.ldexp(np.abs(X).max(axis=(1, 2)), -of_sum) * np.abs(weights)
@@ -169,7 +168,7 @@ def value_of(W: np.ndarray, psd: bool) -> float:
     return value
 
 
-def require_setting(problem, psd: bool) -> bool:
+def require_setting(problem: Problem, psd: bool) -> bool:
     """`psd` as a bool, for a problem that allows it."""
     require_problem(problem)
     psd = flag("psd", psd)

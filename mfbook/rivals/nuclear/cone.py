@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -46,7 +47,7 @@ def onto_the_cone(W: np.ndarray, data: Entries | Span) -> np.ndarray | None:
     return best
 
 
-def _roots(W: np.ndarray, rows: np.ndarray):
+def _roots(W: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
     """U with U Uᵀ near W in the units of the rows, of each rank that W seems to have."""
     W = (W + W.T) / 2
     for before, after in ((1.0, rows), (rows, 1.0)):
@@ -71,7 +72,9 @@ def closest(data: Entries | Span) -> np.ndarray:
         lambda u: data.residual_and_jacobian(u.reshape(shape))[0],
         np.sqrt(np.linalg.norm(data.particular, 2)) * np.eye(len(data.particular)).ravel(),
         jac=lambda u: data.residual_and_jacobian(u.reshape(shape))[1],
-        **dict.fromkeys(("ftol", "xtol", "gtol"), 1e-15),
+        ftol=1e-15,
+        xtol=1e-15,
+        gtol=1e-15,
         max_nfev=60,
     ).x.reshape(shape)
     return U @ U.T

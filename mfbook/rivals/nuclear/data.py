@@ -9,13 +9,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+from mfbook.problems.protocols import EntryProblem, Problem, reads_entries
+
+if TYPE_CHECKING:  # SciPy is imported where it is needed first
+    from scipy.sparse import csc_matrix
 
 EPS = np.finfo(float).eps
 
 
-def power_of_two(size) -> np.ndarray:
+def power_of_two(size: ArrayLike) -> np.ndarray:
     """The largest power of two that is at most `size`; 1 for 0."""
     size = np.asarray(size)
     return np.where(size > 0, np.ldexp(1.0, np.frexp(size)[1] - 1), 1.0)
@@ -31,15 +38,15 @@ class Entries:
     zero: np.ndarray  # the rows, and columns, that a zero on the diagonal of such a W makes zero
     unit: float  # what 1 stands for
 
-    def project(self, W):
+    def project(self, W: np.ndarray) -> np.ndarray:
         known = self.mask | self.zero[:, None] | self.zero if self.zero.any() else self.mask
         return np.where(known, self.particular, W)
 
-    def normal(self, S):
+    def normal(self, S: np.ndarray) -> np.ndarray:
         """The component of S orthogonal to the affine set, a combination of the measurements."""
         return np.where(self.mask, S, 0.0)
 
-    def normal_basis(self, psd):
+    def normal_basis(self, psd: bool) -> csc_matrix:
         """A sparse (mn, ρ) matrix whose columns span the normal space."""
         from scipy.sparse import csc_matrix
 
@@ -52,14 +59,14 @@ class Entries:
             entry, column = entry[: len(k)], k
         return csc_matrix((np.ones(len(entry)), (entry, column)), shape=(self.mask.size, len(k)))
 
-    def multipliers(self, S):
+    def multipliers(self, S: np.ndarray) -> np.ndarray:
         # Where only one of (i, j), (j, i) is observed it carries the weight of both.
         alone = self.mask & ~self.observed
         if alone.any():
             S = S + np.where(alone.T, S.T, 0.0)
         return np.where(self.observed, S, 0.0)
 
-    def residual_and_jacobian(self, U):
+    def residual_and_jacobian(self, U: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of U ↦ U Uᵀ on Ω, the entries with i ≤ j, weighted so that (i, j) stands for (j, i)."""
         rows, cols = np.nonzero(np.triu(self.mask))
         weight = np.where(rows < cols, math.sqrt(2), 1.0)
@@ -70,7 +77,7 @@ class Entries:
         residual = weight * (U @ U.T - self.particular)[rows, cols]
         return residual, jacobian.reshape(len(rows), -1)
 
-    def row_units(self, W):
+    def row_units(self, W: np.ndarray) -> np.ndarray:
         """Powers of two near the roots of the diagonal: as observed, or as large as it must be.
 
         For |W_ij|² ≤ W_ii W_jj where W is positive semidefinite.
@@ -81,11 +88,11 @@ class Entries:
         least = (self.particular**2 / diagonal).max(axis=1)
         return power_of_two(np.sqrt(np.where(known, diagonal, np.maximum(diagonal, least))))
 
-    def in_row_units(self, rows):
+    def in_row_units(self, rows: np.ndarray) -> Entries:
         """The data of D⁻¹ W D⁻¹."""
         return replace(self, particular=self.particular / rows[:, None] / rows)
 
-    def rounding(self, W):
+    def rounding(self, W: np.ndarray) -> np.ndarray:
         """What the rounding of a positive semidefinite W is relative to, entry by entry."""
         size = np.sqrt(np.maximum(np.diag(W), 0.0))
         return size[:, None] * size
@@ -101,51 +108,51 @@ class Span:
     unit: float
 
     @property
-    def _rows(self):
+    def _rows(self) -> np.ndarray:
         return self.basis.reshape(len(self.basis), self.particular.size)
 
-    def coordinates(self, W):
+    def coordinates(self, W: np.ndarray) -> np.ndarray:
         return self._rows @ W.ravel()
 
-    def project(self, W):
+    def project(self, W: np.ndarray) -> np.ndarray:
         return W + self.normal(self.particular - W)
 
-    def normal(self, S):
+    def normal(self, S: np.ndarray) -> np.ndarray:
         return np.tensordot(self.coordinates(S), self.basis, axes=1)
 
-    def normal_basis(self, psd):
+    def normal_basis(self, psd: bool) -> csc_matrix:
         from scipy.sparse import csc_matrix
 
         return csc_matrix(self._rows.T)
 
-    def multipliers(self, S):
+    def multipliers(self, S: np.ndarray) -> np.ndarray:
         return self.to_multipliers @ self.coordinates(S)
 
-    def residual_and_jacobian(self, U):
+    def residual_and_jacobian(self, U: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         residual = self.coordinates(U @ U.T - self.particular)
         return residual, 2 * (self.basis @ U).reshape(len(self.basis), U.size)
 
     @property
-    def zero(self):
+    def zero(self) -> np.ndarray:
         return np.zeros(len(self.particular), dtype=bool)
 
-    def row_units(self, W):
+    def row_units(self, W: np.ndarray) -> np.ndarray:
         """Measurements mix the rows: they have one unit."""
         return np.ones(len(W))
 
-    def in_row_units(self, rows):
+    def in_row_units(self, rows: np.ndarray) -> Span:
         return self
 
-    def rounding(self, W):
+    def rounding(self, W: np.ndarray) -> float:
         return max(np.abs(self.particular).max(), np.abs(W).max())
 
 
-def affine_set(problem, psd: bool) -> Entries | Span:
+def affine_set(problem: Problem, psd: bool) -> Entries | Span:
     """What fits the problem; raises where nothing does, as far as linear algebra can tell."""
-    return _entries(problem, psd) if problem.observes_entries else _span(problem, psd)
+    return _entries(problem, psd) if reads_entries(problem) else _span(problem, psd)
 
 
-def _entries(problem, psd: bool) -> Entries:
+def _entries(problem: EntryProblem, psd: bool) -> Entries:
     mask, values = problem.mask, np.where(problem.mask, problem.values, 0.0)
     if psd:
         return _symmetric_entries(mask, values)
@@ -186,8 +193,8 @@ def _symmetric_entries(mask: np.ndarray, values: np.ndarray) -> Entries:
     return Entries(both & ~zero[:, None] & ~zero, values, mask, zero, unit)
 
 
-def _span(problem, psd: bool) -> Span:
-    X = problem.adjoint(np.eye(problem.n_observed))
+def _span(problem: Problem, psd: bool) -> Span:
+    X = problem.adjoint(np.eye(len(problem.targets)))
     # A measurement and its target may be in units of their own.
     of_each = power_of_two(np.abs(X).max(axis=(1, 2)))
     X = X / of_each[:, None, None]

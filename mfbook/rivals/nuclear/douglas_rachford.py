@@ -16,7 +16,7 @@ STEPS = (0.2, 1.0, 0.02)
 
 def douglas_rachford(
     data: Entries | Span, psd: bool, tol: float, max_iters: int, steps: tuple[float, ...]
-):
+) -> tuple[np.ndarray, np.ndarray]:
     """W, on the data or near, and S, a combination of the measurements, up to a relative gap.
 
         X = shrink(Z),   Z ← Z + project(2X − Z) − X

@@ -9,7 +9,7 @@ import numpy as np
 from mfbook.rivals.nuclear.data import Entries, Span
 
 
-def interior_point(data: Entries | Span, psd: bool, tol: float):
+def interior_point(data: Entries | Span, psd: bool, tol: float) -> tuple[np.ndarray, np.ndarray]:
     """W, nearly on the data, and S, a combination of the measurements, from one inequality in S.
 
         max ⟨S, M⟩  s.t.  [[I, S], [Sᵀ, I]] ⪰ 0        (psd:  I − S ⪰ 0)
@@ -54,6 +54,6 @@ def interior_point(data: Entries | Span, psd: bool, tol: float):
     return scale * W, S
 
 
-def _place(i, j):
+def _place(i: np.ndarray, j: np.ndarray) -> np.ndarray:
     """Where Clarabel keeps the entry (i, j), i ≤ j: it stacks the columns of the upper triangle."""
     return j * (j + 1) // 2 + i

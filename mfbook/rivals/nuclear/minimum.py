@@ -8,10 +8,12 @@ the gap, says how good the answer is, whatever the solver believed.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
-from mfbook.problems import MatrixCompletion, MatrixSensing
 from mfbook.problems.checks import real_number, whole_number
+from mfbook.problems.protocols import Problem, reads_entries
 from mfbook.rivals.nuclear.certificate import Certified, dual_bound, require_setting, value_of
 from mfbook.rivals.nuclear.cone import closest, closest_in_row_units, onto_the_cone
 from mfbook.rivals.nuclear.data import Entries, Span, affine_set
@@ -30,7 +32,7 @@ BEYOND = 1e12
 
 
 def min_nuclear_norm(
-    problem: MatrixCompletion | MatrixSensing,
+    problem: Problem,
     *,
     psd: bool = False,
     tol: float | None = None,
@@ -83,6 +85,7 @@ def min_nuclear_norm(
 
     Examples
     --------
+    >>> from mfbook.problems import MatrixCompletion
     >>> best = min_nuclear_norm(MatrixCompletion.from_text("1 2; 3 ?"))
     >>> best.W.round(4).tolist()
     [[1.0, 2.0], [3.0, 1.0]]
@@ -115,7 +118,7 @@ def min_nuclear_norm(
     return best
 
 
-def _none_was_found(problem, data: Entries | Span, S: np.ndarray) -> str:
+def _none_was_found(problem: Problem, data: Entries | Span, S: np.ndarray) -> str:
     """Why no positive semidefinite matrix fits, if none does, or that none was found."""
     # What the nearest one lacks is a direction in which none goes on: a dual point that shows it.
     missing = data.normal(data.particular - closest(data))
@@ -130,7 +133,9 @@ def _none_was_found(problem, data: Entries | Span, S: np.ndarray) -> str:
     )
 
 
-def _proposals(data: Entries | Span, psd: bool, tol: float | None, max_iters: int):
+def _proposals(
+    data: Entries | Span, psd: bool, tol: float | None, max_iters: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, str, float]]:
     """Matrices and dual points, who found them, and the relative gap that ends the search."""
     if not data.particular.any():
         zero = np.zeros(data.particular.shape)
@@ -152,14 +157,22 @@ def _proposals(data: Entries | Span, psd: bool, tol: float | None, max_iters: in
         yield *interior_point(data, psd, aim), "Clarabel (interior point)", 1e-9
 
 
-def _certified(problem, data, W, S, psd: bool, solver: str, enough: float) -> Certified | None:
+def _certified(
+    problem: Problem,
+    data: Entries | Span,
+    W: np.ndarray,
+    S: np.ndarray,
+    psd: bool,
+    solver: str,
+    enough: float,
+) -> Certified | None:
     """W moved onto the data, S made a dual point, and how far apart they are; None off the cone."""
     W = onto_the_cone(W, data) if psd else data.project(W)
     if W is None:
         return None
     with np.errstate(over="ignore"):
         W = data.unit * W
-    if problem.observes_entries:
+    if reads_entries(problem):
         W = np.where(problem.mask, problem.values, W)
     dual = data.multipliers(S)
     value = value_of(W, psd)
