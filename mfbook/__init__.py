@@ -1,6 +1,7 @@
 """mfbook: what gradient flow chooses when it completes a matrix from almost nothing."""
 
 from importlib import import_module
+from types import ModuleType
 
 from mfbook.book.claims import claim, ledger
 from mfbook.book.numbers import below
@@ -81,7 +82,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> ModuleType:
     """Load `mf.plots` at its first use: matplotlib takes longer to import than all the rest."""
     if name == "plots":
         return import_module("mfbook.book.plots")

@@ -6,10 +6,13 @@ A plot never computes: it is handed what it shows. A chapter begins its first fi
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
+from typing import Any
+
 import numpy as np
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
+from numpy.typing import ArrayLike
 
 from mfbook.problems import MatrixCompletion
 from mfbook.problems.checks import real_array, require_problem
@@ -39,7 +42,7 @@ HOUSE = {
     "savefig.facecolor": "white",
     "font.size": 10,
     "axes.titlesize": 10,
-    "axes.prop_cycle": plt.cycler(color=[BLUE, RED, GREEN, ORANGE, PINK, SKY, GREY]),
+    "axes.prop_cycle": cycler(color=[BLUE, RED, GREEN, ORANGE, PINK, SKY, GREY]),
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -50,7 +53,7 @@ HOUSE = {
 }
 
 
-def matrix(ax: Axes, W, *, problem: MatrixCompletion | None = None, title: str = "") -> None:
+def matrix(ax: Axes, W: Any, *, problem: MatrixCompletion | None = None, title: str = "") -> None:
     """Write the entries of W into cells; entries that `problem` observes are shaded.
 
     W may be a problem: then its unobserved entries are stars. Raises TypeError or ValueError where
@@ -88,7 +91,7 @@ def matrix(ax: Axes, W, *, problem: MatrixCompletion | None = None, title: str =
             )
 
 
-def observation_graph_of(ax: Axes, mask, *, title: str = "") -> None:
+def observation_graph_of(ax: Axes, mask: ArrayLike, *, title: str = "") -> None:
     """Draw the observation graph: rows on the left, columns on the right, a colour a component."""
     palette = [BLUE, RED, GREEN, ORANGE, PINK]
     last = max(np.shape(mask)) - 1

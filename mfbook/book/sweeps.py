@@ -14,10 +14,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from types import FunctionType, ModuleType
-from typing import Any
+from types import CellType, FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from mfbook.problems.checks import flag, whole_number
+
+if TYPE_CHECKING:  # imported where a bar is shown first
+    from tqdm import tqdm
 
 FORMAT = 1
 # How often a worker looks whether the sweep that it works for still lives.
@@ -151,7 +154,9 @@ def sweep(
     return {key: known[key] for key, _ in pairs}
 
 
-def _evaluate(function, key: str, argument, owner: int):
+def _evaluate(
+    function: Callable[[Any], Any], key: str, argument: Any, owner: int
+) -> tuple[str, Any]:
     _end_with(owner)
     try:
         return key, function(argument)
@@ -181,7 +186,7 @@ def _end_with(owner: int) -> None:
     threading.Thread(target=watch, name="mfbook-sweep-watch", daemon=True).start()
 
 
-def _pairs(instances) -> list[tuple[str, Any]]:
+def _pairs(instances: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
     try:
         pairs = list(instances.items() if isinstance(instances, Mapping) else instances)
         pairs = [(key, argument) for key, argument in pairs]
@@ -200,7 +205,7 @@ def _pairs(instances) -> list[tuple[str, Any]]:
     return pairs
 
 
-def _identity(function, above: tuple = ()) -> Any:
+def _identity(function: Any, above: tuple[Any, ...] = ()) -> Any:
     """What tells the function from others, as JSON: its name, and what it is bound to."""
     if isinstance(function, partial):
         keywords = sorted((function.keywords or {}).items())
@@ -236,14 +241,14 @@ def _identity(function, above: tuple = ()) -> Any:
     return {"inner": name, "closed": closed, "defaults": _fingerprint(defaults, above)}
 
 
-def _content(cell):
+def _content(cell: CellType) -> Any:
     try:
         return cell.cell_contents
     except ValueError:  # assigned later, or never
         return None
 
 
-def _fingerprint(value, above: tuple = ()) -> Any:
+def _fingerprint(value: Any, above: tuple[Any, ...] = ()) -> Any:
     """The value where it is JSON, else a hash of what it holds."""
     if any(value is function for function in above):
         return "itself"
@@ -264,7 +269,7 @@ def _fingerprint(value, above: tuple = ()) -> Any:
         ) from error
 
 
-def _header(function, provenance) -> dict:
+def _header(function: Callable[[Any], Any], provenance: Mapping[str, Any] | None) -> dict[str, Any]:
     if provenance is not None and not isinstance(provenance, Mapping):
         raise TypeError(f"provenance must be a dictionary, but is {provenance!r}")
     header = {
@@ -280,7 +285,7 @@ def _header(function, provenance) -> dict:
         ) from error
 
 
-def _line(key: str, result) -> str:
+def _line(key: str, result: Any) -> str:
     try:
         return json.dumps({"key": key, "result": result}, allow_nan=False) + "\n"
     except (TypeError, ValueError) as error:
@@ -290,7 +295,7 @@ def _line(key: str, result) -> str:
         ) from error
 
 
-def _open_store(store: Path, header: dict) -> dict[str, Any]:
+def _open_store(store: Path, header: dict[str, Any]) -> dict[str, Any]:
     """What the store holds; afterwards it is there and ends with a whole line."""
     first = json.dumps(header) + "\n"
     content = store.read_bytes()
@@ -329,7 +334,7 @@ def _open_store(store: Path, header: dict) -> dict[str, Any]:
     return known
 
 
-def _lock(file) -> None:
+def _lock(file: BinaryIO) -> None:
     """Keep two processes from writing the same store; the lock ends with the process."""
     try:
         import fcntl
@@ -343,7 +348,9 @@ def _lock(file) -> None:
         ) from None
 
 
-def _bar(progress: bool | None, pairs, todo):
+def _bar(
+    progress: bool | None, pairs: list[tuple[str, Any]], todo: list[tuple[str, Any]]
+) -> tqdm[NoReturn]:
     from tqdm import tqdm
 
     shown = sys.stderr.isatty() if progress is None else bool(progress)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,6 +19,7 @@ from mfbook.flow.trajectory import (
 from mfbook.models import factor_gradients, factors_of, product
 from mfbook.problems.checks import real_array, real_number, require_problem, whole_number
 from mfbook.problems.fit import LOSS_TOL, fit_of
+from mfbook.problems.protocols import EntryProblem, Problem, reads_entries
 
 # A run is given up as diverged once its loss exceeds the loss it started from by this factor:
 # gradient descent with a step below 2 / (largest curvature) never increases the loss, and the
@@ -26,7 +28,7 @@ DIVERGENCE_FACTOR = 1e3
 
 
 def gradient_descent(
-    problem,
+    problem: Problem | Sequence[EntryProblem],
     factors: Sequence[ArrayLike],
     *,
     lr: float | ArrayLike,
@@ -82,15 +84,15 @@ def gradient_descent(
     (True, 'loss reached', 5.95)
     """
     loss = _StackedLoss(problem)
-    arrays = factors_of(loss.example, factors)
-    batch = arrays[0].shape[:-2]
+    given = factors_of(loss.example, factors)
+    batch = given[0].shape[:-2]
     loss.require_batch(batch)
     steps = _steps(lr, batch)
     max_iters = whole_number("max_iters", max_iters, least=0)
     max_records = whole_number("max_records", max_records, least=2)
     loss_tol = real_number("loss_tol", loss_tol, least=0)
     runs = int(np.prod(batch, dtype=int))
-    arrays = [array.reshape(runs, *array.shape[-2:]) for array in arrays]
+    arrays = [array.reshape(runs, *array.shape[-2:]) for array in given]
     final = [array.copy() for array in arrays]
     step = np.broadcast_to(steps, batch).reshape(runs, 1, 1)
     n_iters = np.full(runs, max_iters)
@@ -137,7 +139,7 @@ def gradient_descent(
     return _trajectory(records, final, n_iters, reason, steps, batch)
 
 
-def _norms(gradients) -> np.ndarray:
+def _norms(gradients: list[np.ndarray]) -> np.ndarray:
     """√Σ g² of each run; squares of what is as large as 1e225 would overflow."""
     largest = np.max([np.abs(g).max(axis=(-2, -1)) for g in gradients], axis=0)
     unit = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
@@ -148,9 +150,12 @@ def _norms(gradients) -> np.ndarray:
 class _StackedLoss:
     """Loss and gradient of run k at W[k], for one problem or one problem a run."""
 
-    def __init__(self, problem) -> None:
-        several = isinstance(problem, Sequence) and not isinstance(problem, (str, bytes))
-        self.problems = list(problem) if several else [problem]
+    def __init__(self, problem: Any) -> None:
+        self.problems: list[Problem] = (
+            list(problem)
+            if isinstance(problem, Sequence) and not isinstance(problem, (str, bytes))
+            else [problem]
+        )
         if not self.problems:
             raise ValueError("the sequence of problems is empty; give at least one")
         entries = (
@@ -160,15 +165,16 @@ class _StackedLoss:
             require_problem(one, entries=entries)
         self.example = self.problems[0]
         self.fits = [fit_of(one) for one in self.problems]
-        self.owner = None
+        self.owner: np.ndarray | None = None
         if len(self.problems) == 1:
             return
         shapes = {p.shape for p in self.problems}
         if len(shapes) > 1:
             raise ValueError(f"problems run together must have one shape, but have {shapes}")
-        self.mask = np.stack([p.mask for p in self.problems])
-        self.values = np.stack([np.where(p.mask, p.values, 0.0) for p in self.problems])
-        self.weight = np.array([p.weight for p in self.problems])
+        completions = [p for p in self.problems if reads_entries(p)]  # all of them
+        self.mask = np.stack([p.mask for p in completions])
+        self.values = np.stack([np.where(p.mask, p.values, 0.0) for p in completions])
+        self.weight = np.array([p.weight for p in completions])
 
     def require_batch(self, batch: tuple[int, ...]) -> None:
         if len(self.problems) == 1:
@@ -183,7 +189,7 @@ class _StackedLoss:
     def _of_one(self, W: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """f − min f and ∇f, from residuals to the attainable targets (see `problems.fit`)."""
         one = self.example
-        if one.observes_entries:
+        if reads_entries(one):
             residual = np.where(one.mask, W - one.values, 0.0)
             gradient = 2.0 * one.weight * residual
             residual = residual.reshape(*residual.shape[:-2], -1)
@@ -235,7 +241,7 @@ class _Records:
     def due(self, iteration: int) -> bool:
         return iteration % self.stride == 0
 
-    def update(self, runs, W, loss, norm) -> None:
+    def update(self, runs: np.ndarray, W: np.ndarray, loss: np.ndarray, norm: np.ndarray) -> None:
         for store, value in zip(self.now, (W, loss, norm), strict=True):
             store[runs] = value
 
@@ -247,17 +253,18 @@ class _Records:
             series.append(value.copy())
         if len(self.iterations) >= self.most and not last:  # the end of the path stays
             self.stride *= 2
-            for series in (self.iterations, self.W, self.loss, self.norm):
+            del self.iterations[1::2]
+            for series in (self.W, self.loss, self.norm):
                 del series[1::2]
 
 
 def _steps(lr: float | ArrayLike, batch: tuple[int, ...]) -> np.ndarray:
     steps = real_array("lr", lr)
     if np.asarray(lr).dtype.kind == "b":
-        raise TypeError(f"lr must be a real number, the step of descent, but is {lr}")
+        raise TypeError(f"lr must be a real number, the step of descent, but is {lr!s}")
     if not (np.isfinite(steps).all() and (steps > 0).all()):
         raise ValueError(
-            f"lr must be positive and finite, but is {lr}: descent moves against the gradient"
+            f"lr must be positive and finite, but is {lr!s}: descent moves against the gradient"
         )
     try:
         np.broadcast_to(steps, batch)
@@ -269,7 +276,14 @@ def _steps(lr: float | ArrayLike, batch: tuple[int, ...]) -> np.ndarray:
     return steps
 
 
-def _trajectory(records, final, n_iters, reason, steps, batch) -> Trajectory:
+def _trajectory(
+    records: _Records,
+    final: list[np.ndarray],
+    n_iters: np.ndarray,
+    reason: np.ndarray,
+    steps: np.ndarray,
+    batch: tuple[int, ...],
+) -> Trajectory:
     iterations = np.array(records.iterations, dtype=float)
     count = len(iterations)
     path = np.stack(records.W).reshape(count, *batch, *records.W[0].shape[1:])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import time
 
+from mfbook.flow.shallow.composite import Composite
+
 # A run that takes less says nothing.
 SILENT_SECONDS = 3.0
 
@@ -16,7 +18,7 @@ class Progress:
         self.on = sys.stderr.isatty() if wanted is None else wanted
         self.begun, self.next, self.shown = time.monotonic(), SILENT_SECONDS, False
 
-    def update(self, run) -> None:
+    def update(self, run: Composite) -> None:
         passed = time.monotonic() - self.begun
         if not self.on or passed < self.next:
             return

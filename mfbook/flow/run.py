@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,6 +19,7 @@ from mfbook.flow.trajectory import Trajectory, resting_times
 from mfbook.models import two_factors
 from mfbook.problems.checks import flag, real_number, whole_number
 from mfbook.problems.fit import LOSS_TOL, require_size
+from mfbook.problems.protocols import Problem
 
 MAX_STEPS = 50_000
 SMALLEST_RTOL, LARGEST_RTOL = 1e-9, 1e-2
@@ -149,7 +151,13 @@ def gradient_flow(
     return _trajectory(run, reason)
 
 
-def _followed(problem: Problem, arrays, options, progress, shaker=None) -> tuple[Composite, str]:
+def _followed(
+    problem: Problem,
+    arrays: tuple[np.ndarray, np.ndarray],
+    options: _Options,
+    progress: bool | None,
+    shaker: np.random.Generator | None = None,
+) -> tuple[Composite, str]:
     """All parts to the end of the run, and the limit that ended it before, if one did."""
     run = Composite(
         problem, arrays, options["log10_scale"], options["rtol"], options["loss_tol"], shaker
@@ -198,7 +206,7 @@ def _may_lose_sectors(run: Composite) -> bool:
             chosen = np.unique(np.linspace(low, high, WITNESSES).astype(int))
             states = [path.states[k] for k in chosen]
             S = np.array([field.S(field.residual(state.Z)) for state in states])
-            if any(falls_apart(S[np.ix_(range(len(S)), b, b)]) for b in blocks):
+            if any(falls_apart(S[np.ix_(np.arange(len(S)), b, b)]) for b in blocks):
                 return True
     return False
 
@@ -232,7 +240,23 @@ def _start(problem: Problem, factors: Sequence[ArrayLike]) -> tuple[np.ndarray, 
     return arrays
 
 
-def _options(problem: Problem, arrays, log10_scale, loss_tol, rtol, t_max, max_steps) -> dict:
+class _Options(TypedDict):
+    log10_scale: float
+    loss_tol: float
+    rtol: float
+    t_max: float
+    max_steps: int
+
+
+def _options(
+    problem: Problem,
+    arrays: tuple[np.ndarray, np.ndarray],
+    log10_scale: float,
+    loss_tol: float,
+    rtol: float,
+    t_max: float,
+    max_steps: int,
+) -> _Options:
     """The numbers that steer a run, checked."""
     require_size(problem)
     log10_scale = real_number(
@@ -249,12 +273,11 @@ def _options(problem: Problem, arrays, log10_scale, loss_tol, rtol, t_max, max_s
             f"the start has entries near 10^{largest:.0f}, whose products leave double precision; "
             f"keep log10_scale + log10(largest entry) below {most:g}"
         )
-    within = {"least": SMALLEST_RTOL, "most": LARGEST_RTOL}
     because = "double precision holds no more through an escape, and less is no trajectory"
     return {
         "log10_scale": log10_scale,
         "loss_tol": real_number("loss_tol", loss_tol, least=0),
-        "rtol": real_number("rtol", rtol, because=because, **within),
+        "rtol": real_number("rtol", rtol, least=SMALLEST_RTOL, most=LARGEST_RTOL, because=because),
         "t_max": real_number("t_max", t_max, least=0, infinite=True),
         "max_steps": whole_number("max_steps", max_steps, least=0),
     }

@@ -33,7 +33,7 @@ def taylor_flow(
     factors: Sequence[ArrayLike],
     *,
     log10_scale: int,
-    times: Sequence[float],
+    times: Sequence[float | Fraction],
     digits: int = 60,
 ) -> list[np.ndarray]:
     """Follow dA/dt = −G Bᵀ, dB/dt = −Aᵀ G from 10^log10_scale · (A, B) in `digits` digits.
@@ -97,7 +97,7 @@ def taylor_flow(
     return found
 
 
-def _exact_times(times) -> list[Fraction]:
+def _exact_times(times: Sequence[float | Fraction]) -> list[Fraction]:
     """The times as fractions of Python's integers: those of NumPy overflow without a word."""
     rounded = real_array("times", times, ndim=1, finite=True)
     exact = [
@@ -129,7 +129,9 @@ class _Series:
     def floats(self, array: np.ndarray) -> np.ndarray:
         return np.array([[float(Fraction(int(x), self.one)) for x in row] for row in array])
 
-    def step(self, A, B, longest: Fraction):
+    def step(
+        self, A: np.ndarray, B: np.ndarray, longest: Fraction
+    ) -> tuple[np.ndarray, np.ndarray, Fraction]:
         """A and B after one step of at most `longest`, and the length of the step."""
         As, Bs = self._coefficients(A, B)
         h = longest
@@ -144,9 +146,12 @@ class _Series:
         h = Fraction(int(h * (1 << 60)), 1 << 60)  # a short fraction
         return self._sum(As, h), self._sum(Bs, h), h
 
-    def _coefficients(self, A, B):
+    def _coefficients(
+        self, A: np.ndarray, B: np.ndarray
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
         zero = np.zeros(self.mask.shape, dtype=object)
-        As, Bs, Gs = [A], [B], []
+        As, Bs = [A], [B]
+        Gs: list[np.ndarray] = []
         for k in range(ORDER):
             W = sum((As[i] @ Bs[k - i] for i in range(k + 1)), start=zero) >> self.bits
             R = np.where(self.mask, W - self.M if k == 0 else W, 0)
@@ -157,7 +162,7 @@ class _Series:
             Bs.append(-dB // (k + 1))
         return As, Bs
 
-    def _sum(self, series, h: Fraction):
+    def _sum(self, series: list[np.ndarray], h: Fraction) -> np.ndarray:
         step = int(h * self.one)
         value = series[-1]
         for term in reversed(series[:-1]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any, SupportsIndex
 
 import numpy as np
 
@@ -103,7 +104,7 @@ class Trajectory:
     singular_values: np.ndarray
     W: np.ndarray
     factors: tuple[np.ndarray, ...]
-    phases: tuple
+    phases: tuple[Phase, ...]
     converged: bool | np.ndarray
     reason: str | np.ndarray
     n_steps: int | np.ndarray
@@ -120,7 +121,7 @@ class Trajectory:
 
         Raises ValueError for a batch: take one run, `trajectory[k].advice`.
         """
-        if np.ndim(self.converged):
+        if not isinstance(self.reason, str):
             raise ValueError("a batch has a reason for each of its runs; take one, trajectory[k]")
         return ADVICE.get(self.reason, "")
 
@@ -141,38 +142,41 @@ class Trajectory:
         if not first <= t <= last:
             raise ValueError(f"t must lie in [{first:g}, {last:g}], but is {t:g}")
 
-    def __getitem__(self, run) -> Trajectory:
+    def __getitem__(self, run: SupportsIndex | tuple[SupportsIndex, ...]) -> Trajectory:
         """One run of a batch, with its phases; `run` is an index into all the leading axes.
 
         That is an integer, or a tuple of one integer an axis. Raises TypeError for slices and
         whatever else is no integer, IndexError for an index that is out of range.
         """
-        run = self._index(run if isinstance(run, tuple) else (run,))
+        index = self._index(run if isinstance(run, tuple) else (run,))
+        if not index:  # no axes: this is the one run
+            return self
+        path: tuple[Any, ...] = slice(None), *index
         # A run that stopped before the last of its batch repeats its end point from there on.
-        moving = np.flatnonzero(np.diff(self.loss[(slice(None), *run)]))
+        moving = np.flatnonzero(np.diff(self.loss[path]))
         length = moving[-1] + 2 if moving.size else 1
-        t = self.t if self.t.ndim == 1 else self.t[(slice(None), *run)]
+        t = self.t if self.t.ndim == 1 else self.t[path]
         series = {
-            name: getattr(self, name)[(slice(length), *run)]
+            name: getattr(self, name)[path][:length]
             for name in ("loss", "gradient_norm", "singular_values")
         }
         series["t"] = t[:length]
 
-        dense_output = _OneOf(self.dense_output, run)
+        dense_output = _OneOf(self.dense_output, index)
         return replace(
             self,
             **series,
-            W=self.W[run],
-            factors=tuple(factor[run] for factor in self.factors),
+            W=self.W[index],
+            factors=tuple(factor[index] for factor in self.factors),
             phases=resting_phases(**series, W_at=dense_output),
-            converged=bool(self.converged[run]),
-            reason=str(self.reason[run]),
-            n_steps=int(self.n_steps[run]),
-            n_gradients=int(self.n_gradients[run]),
+            converged=bool(np.asarray(self.converged)[index]),
+            reason=str(np.asarray(self.reason)[index]),
+            n_steps=int(np.asarray(self.n_steps)[index]),
+            n_gradients=int(np.asarray(self.n_gradients)[index]),
             dense_output=dense_output,
         )
 
-    def _index(self, run: tuple) -> tuple[int, ...]:
+    def _index(self, run: tuple[Any, ...]) -> tuple[int, ...]:
         axes = np.shape(self.converged)
         if len(run) != len(axes):
             raise IndexError(
@@ -239,7 +243,13 @@ def resting_times(gradient_norm: np.ndarray, prominence: float = 10.0) -> list[i
     return [*rests, len(log) - 1]
 
 
-def resting_phases(t, loss, gradient_norm, singular_values, W_at) -> tuple[Phase, ...]:
+def resting_phases(
+    t: np.ndarray,
+    loss: np.ndarray,
+    gradient_norm: np.ndarray,
+    singular_values: np.ndarray,
+    W_at: Callable[[float], np.ndarray],
+) -> tuple[Phase, ...]:
     """The phases of one run, read off its recorded path: where `resting_times` finds rests.
 
     The rank at a rest counts singular values above a thousandth of the largest that the run

@@ -22,7 +22,7 @@ Rng = np.random.Generator | int | list[int]
 
 def real_array(
     name: str,
-    value: ArrayLike,
+    value: object,
     ndim: int | None = None,
     *,
     finite: bool = False,
@@ -144,7 +144,7 @@ def _numbers_of(name: str, array: np.ndarray, unknown: bool) -> np.ndarray:
             try:
                 found[place] = float(entry)
             except OverflowError:
-                found[place] = np.inf if entry > 0 else -np.inf
+                found[place] = -np.inf if entry < 0 else np.inf
         else:
             where = f" at {place}" if place else ""
             raise TypeError(
@@ -220,8 +220,8 @@ def real_number(
     >>> real_number("tol", np.float32(0.5), above=0)
     0.5
     """
-    value = _number("a real number", name, value)
-    number = float(value)
+    given = _number("a real number", name, value)
+    number = float(given)
     ask = ""
     if least is not None and not number >= least:
         ask = "not be negative" if least == 0 else f"be at least {least:g}"
@@ -232,7 +232,7 @@ def real_number(
     if not ask and not (np.isfinite(number) or (infinite and not np.isnan(number))):
         ask = "be a number" if infinite else "be finite"
     if ask:
-        raise ValueError(f"{name} must {ask}, but is {value}" + (because and f": {because}"))
+        raise ValueError(f"{name} must {ask}, but is {given}" + (because and f": {because}"))
     return number
 
 
@@ -249,10 +249,10 @@ def whole_number(
     >>> whole_number("max_steps", 1e5), whole_number("depth", np.int64(2), least=1)
     (100000, 2)
     """
-    value = _number("an integer", name, value)
-    if not isinstance(value, Integral) and not (np.isfinite(value) and value == int(value)):
-        raise TypeError(f"{name} must be an integer, but is {value}" + (because and f": {because}"))
-    number = int(value)
+    given = _number("an integer", name, value)
+    if not isinstance(given, Integral) and not (np.isfinite(given) and given == int(given)):
+        raise TypeError(f"{name} must be an integer, but is {given}" + (because and f": {because}"))
+    number = int(given)
     if (least is not None and number < least) or (most is not None and number > most):
         if most is None:
             ask = "not be negative" if least == 0 else f"be at least {least}"

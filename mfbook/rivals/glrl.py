@@ -138,7 +138,7 @@ def glrl(
         elif len(runs) == max_rank:
             reason = RANK_LIMIT
         elif runs and runs[-1].reason != trajectory.STUCK:
-            reason = runs[-1].reason  # the phase did not end at a critical point
+            reason = str(runs[-1].reason)  # the phase did not end at a critical point
         else:
             u, v, outside = _escape(problem, A, B)
             A, B = np.column_stack([A, length * u]), np.vstack([B, length * v])
@@ -153,7 +153,7 @@ def glrl(
     return GreedyPath(
         critical_points=tuple(points),
         W=points[-1],
-        ranks=tuple(numerical_rank(W) for W in points),
+        ranks=tuple(int(numerical_rank(W)) for W in points),
         trajectories=tuple(runs),
         converged=reason == trajectory.LOSS_REACHED,
         reason=reason,

@@ -6,14 +6,18 @@ caller's hidden basis and units tie them together again.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from mfbook.flow import trajectory
+from mfbook.flow.shallow.dense import Columns
 from mfbook.flow.shallow.drive import Path, start
 from mfbook.flow.shallow.field import Part, parts_of, times
 from mfbook.flow.shallow.gauge import EPS
 from mfbook.flow.shallow.units import units_of
 from mfbook.problems.fit import fit_of
+from mfbook.problems.protocols import Problem
 
 # From this many rows and columns on, singular values leave out what drowns in the rounding of W.
 LARGE = 80
@@ -25,7 +29,15 @@ CROSSING = 1e-6
 class Composite:
     """The paths of all parts, and the loss at which they end."""
 
-    def __init__(self, problem, arrays, log10_scale, rtol, loss_tol, shaker=None) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        arrays: tuple[np.ndarray, np.ndarray],
+        log10_scale: float,
+        rtol: float,
+        loss_tol: float,
+        shaker: np.random.Generator | None = None,
+    ) -> None:
         self.problem, self.rtol = problem, rtol
         A, B = arrays
         log_scale = log10_scale * np.log(10.0)
@@ -41,14 +53,15 @@ class Composite:
             for part in self.parts
         ]
         # Rows and columns without an observed entry have no gradient: they stay.
-        self.still = tuple(np.exp(log_scale) * array for array in arrays)
+        self.still = np.exp(log_scale) * A, np.exp(log_scale) * B
         fit = fit_of(problem)
         self.least, self.threshold = fit.least, fit.threshold(loss_tol) / self.units.loss
         if fit.learnable == 0.0:
             # Zero fits the data: only the start has a size that a tolerance may refer to.
             self.threshold = max(self.threshold, loss_tol * self.excess(self.at(0.0)))
         # The last time at which the loss is known to be above the threshold, and where it ends.
-        self.above, self.crossing = 0.0, None
+        self.above = 0.0
+        self.crossing: float | None = None
 
     @property
     def n_steps(self) -> int:
@@ -94,7 +107,7 @@ class Composite:
         if self.threshold == 0.0:
             return high
 
-        def height(t):
+        def height(t: float) -> float:
             return np.log(max(self.excess(self.at(t)), 1e-300) / self.threshold)
 
         at_low, at_high = height(low), height(high)
@@ -125,7 +138,7 @@ class Composite:
         moving = [path.t for path in self.paths if path.reason not in trajectory.AT_REST]
         return min(moving) if moving else max(path.t for path in self.paths)
 
-    def at(self, t: float) -> list:
+    def at(self, t: float) -> list[Columns]:
         """The columns of all parts at a time in the engine's units."""
         return [path.columns_at(t) for path in self.paths]
 
@@ -137,7 +150,7 @@ class Composite:
 
     # What is read off is in the caller's units.
 
-    def time(self, t):
+    def time(self, t: Any) -> Any:
         return t / self.units.rate
 
     def factors_at(self, t: float) -> tuple[np.ndarray, np.ndarray]:
@@ -146,7 +159,7 @@ class Composite:
     def W_at(self, t: float) -> np.ndarray:
         return self.W(self.at(t * self.units.rate))
 
-    def factors(self, columns) -> tuple[np.ndarray, np.ndarray]:
+    def factors(self, columns: list[Columns]) -> tuple[np.ndarray, np.ndarray]:
         A, B = (array.copy() for array in self.still)
         for part, path, column in zip(self.parts, self.paths, columns, strict=True):
             X = path.whole(column.X)
@@ -154,7 +167,7 @@ class Composite:
             A[part.rows], B[:, part.cols] = U[: part.field.m], U[part.field.m :].T
         return A, B
 
-    def W(self, columns) -> np.ndarray:
+    def W(self, columns: list[Columns]) -> np.ndarray:
         A, B = self.factors(columns)
         W = A @ B
         for part, path, column in zip(self.parts, self.paths, columns, strict=True):
@@ -166,7 +179,7 @@ class Composite:
             W[np.ix_(part.rows, part.cols)] = self.units.W * block
         return W
 
-    def singular_values(self, columns) -> np.ndarray:
+    def singular_values(self, columns: list[Columns]) -> np.ndarray:
         m, n = self.problem.shape
         if len(columns) == 1 and min(m, n) >= LARGE:
             return self._few_singular_values(columns[0])
@@ -174,12 +187,13 @@ class Composite:
         if min(m, n) <= 2 * A.shape[1] or m * n <= 10_000:
             return np.linalg.svd(self.W(columns), compute_uv=False)
         # W = Q_A R_A R_Bᵀ Q_Bᵀ: a long product has the singular values of its small core.
-        core = np.linalg.qr(A, mode="r") @ np.linalg.qr(B.T, mode="r").T
+        # NumPy's annotations know no mode in which `qr` returns one matrix.
+        core = np.linalg.qr(A, mode="r") @ np.linalg.qr(B.T, mode="r").T  # type: ignore[attr-defined]
         values = np.zeros(min(m, n))
         values[: len(core)] = np.linalg.svd(core, compute_uv=False)
         return values
 
-    def _few_singular_values(self, column) -> np.ndarray:
+    def _few_singular_values(self, column: Columns) -> np.ndarray:
         """Those of one large part, without the columns that drown in its rounding."""
         values = np.zeros(min(self.problem.shape))
         part = self.parts[0]
@@ -192,15 +206,15 @@ class Composite:
         values[: len(found)] = self.units.W * found
         return values
 
-    def excess(self, columns) -> float:
+    def excess(self, columns: list[Columns]) -> float:
         """f − min f, in the engine's units."""
         pairs = zip(self.paths, columns, strict=True)
         return float(sum(path.field.gradient(column.Z)[0] for path, column in pairs))
 
-    def loss(self, columns) -> float:
+    def loss(self, columns: list[Columns]) -> float:
         return self.least + self.units.loss * self.excess(columns)
 
-    def gradient_norm(self, columns) -> float:
+    def gradient_norm(self, columns: list[Columns]) -> float:
         """Frobenius norm of the gradient of all factors, |S U|; it needs no common basis."""
         total = 0.0
         for part, path, column in zip(self.parts, self.paths, columns, strict=True):
@@ -209,7 +223,7 @@ class Composite:
             total += float(np.sum((times(G, X) * np.exp(column.ell)) ** 2))
         return self.units.rate * self.units.factor * np.sqrt(total)
 
-    def losses_and_norms(self, samples) -> tuple[np.ndarray, np.ndarray]:
+    def losses_and_norms(self, samples: list[list[Columns]]) -> tuple[np.ndarray, np.ndarray]:
         """At the times of all steps up to the end; those of a single part are at hand."""
         kept = 0
         if len(self.paths) == 1:
@@ -227,6 +241,6 @@ class Composite:
             np.append(norm, [self.gradient_norm(columns) for columns in rest]),
         )
 
-    def log10_columns(self, columns) -> np.ndarray:
+    def log10_columns(self, columns: list[Columns]) -> np.ndarray:
         ell = np.concatenate([column.ell for column in columns]) + self.units.log_factor
         return -np.sort(-ell) / np.log(10.0)

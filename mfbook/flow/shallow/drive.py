@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
+from typing import Literal, Protocol
 
 import numpy as np
 from scipy.sparse.linalg import svds
 
 from mfbook.flow import trajectory
 from mfbook.flow.shallow.dense import Columns, DenseStepper, regraded
-from mfbook.flow.shallow.field import SensingField
+from mfbook.flow.shallow.field import CompletionField, Field, SensingField
 from mfbook.flow.shallow.gauge import EPS, LOOSE, graded, normalised, time_to_reach
-from mfbook.flow.shallow.large import LargeStepper, Memory
+from mfbook.flow.shallow.large import LargeStepper, Memory, Record
 from mfbook.flow.shallow.sectors import Reduced, apart, in_sectors, invariant_basis
 from mfbook.problems.fit import ROUNDING
 
@@ -56,15 +58,40 @@ SHAKE = 1e-13
 FAR, GROWN, FALLEN = 1e3, 1.2, 0.1
 
 
+class Stepper(Protocol):
+    """The next step from a state, of any length."""
+
+    LOCAL: float  # the local error that may be, over rtol
+    ORDER: int  # of the step in its estimated error
+    GROW: float  # by how much the next step may be longer
+    longest: float
+    at_rest: bool
+    loss: float
+    F: np.ndarray
+    Z: np.ndarray
+    state: Columns
+
+    @property
+    def n_gradients(self) -> int: ...
+
+    @property
+    def norm(self) -> float: ...
+
+    @property
+    def S_eigen(self) -> tuple[np.ndarray, np.ndarray]: ...
+
+    def step(self, h: float, tol: float = np.inf) -> tuple[Columns | None, float]: ...
+
+
 @dataclass
 class Path:
     """The states of one component at its own times, and why it stopped ('' while it runs)."""
 
-    field: object
-    states: list
-    losses: list
-    norms: list
-    records: list
+    field: CompletionField | SensingField | Reduced
+    states: list[Columns]
+    losses: list[float]
+    norms: list[float]
+    records: list[Record | Literal["dense"] | None]
     log_active: float
     reason: str = ""
     n_steps: int = 0
@@ -74,17 +101,19 @@ class Path:
     method: str = "auto"
     shaker: np.random.Generator | None = None
     memory: Memory = dataclass_field(default_factory=Memory, repr=False)
-    _last: tuple = dataclass_field(default=(-1, None), repr=False)
+    _last: tuple[int, Stepper] | None = dataclass_field(default=None, repr=False)
 
-    def stepper(self, state: Columns, record=None):
+    def stepper(
+        self, state: Columns, record: Record | Literal["dense"] | None = None
+    ) -> DenseStepper | LargeStepper:
         """The method for the next step: exact exponentials while their matrices are small."""
+        dense = False
         if record is None:
             small = self.field.p <= DENSE_P and self.field.p * state.active.sum() <= DENSE_UNKNOWNS
             exact = self.method == "dense" or self.field.basis is not None
             dense = exact or (self.method == "auto" and small)
-        else:
-            dense = record == DenseStepper.record
-        if dense:
+        # A reduced field has a basis, so its records are dense too.
+        if dense or isinstance(record, str) or isinstance(self.field, Reduced):
             return DenseStepper(self.field, state)
         return LargeStepper(self.field, state, self.memory, record)
 
@@ -122,12 +151,14 @@ class Path:
         h = min(t, times[-1]) - times[k]
         if not h > 0:
             return self.states[k]
-        if self._last[0] != k:
+        if self._last is None or self._last[0] != k:
             self._last = k, self.stepper(self.states[k], self.records[k])
-        return self._last[1].step(h)[0]
+        columns, _ = self._last[1].step(h)
+        assert columns is not None  # a step that was taken can be taken shorter
+        return columns
 
 
-def largest_rate(field) -> float:
+def largest_rate(field: Field) -> float:
     """The growth rate at zero of the fastest direction, |∇f(0)| but for a subspace."""
     if field.basis is not None:
         return float(np.linalg.norm(field.S(field.residual(np.zeros((field.p, 1)))), 2))
@@ -137,7 +168,13 @@ def largest_rate(field) -> float:
     return float(svds(G, k=1, return_singular_vectors=False, random_state=0)[0])
 
 
-def start(field, U0, log_scale, rtol, shaker=None) -> Path:
+def start(
+    field: CompletionField | SensingField | Reduced,
+    U0: np.ndarray,
+    log_scale: float,
+    rtol: float,
+    shaker: np.random.Generator | None = None,
+) -> Path:
     """The path's first state: the graded columns of exp(log_scale) · U0.
 
     A start in a subspace that the flow cannot leave is followed inside it, and sectors have columns
@@ -146,7 +183,7 @@ def start(field, U0, log_scale, rtol, shaker=None) -> Path:
     small = field.p <= DENSE_P
     if small and isinstance(field, SensingField):
         field = in_sectors(field)
-    if field.blocks is None:
+    if field.blocks is None or field.basis is None:
         X, ell, V = graded(U0, log_scale)
     else:
         X, ell, V = apart(field.basis.T @ U0, field.blocks, log_scale)
@@ -166,7 +203,7 @@ def start(field, U0, log_scale, rtol, shaker=None) -> Path:
     return Path(field, [state], [], [], [], log_active, shaker=shaker)
 
 
-def follow(path: Path, *, rtol, t_max):
+def follow(path: Path, *, rtol: float, t_max: float) -> Iterator[None]:
     """Extend the path step by step until its loss is rounding or it rests for ever; a generator.
 
     It yields after every accepted step and once at the start; the path's `reason` is set when it
@@ -229,13 +266,13 @@ def follow(path: Path, *, rtol, t_max):
         h *= min(stepper.GROW, SAFETY * (tol / max(error, 1e-300)) ** (1 / stepper.ORDER))
 
 
-def _rounding(field, Z) -> float:
+def _rounding(field: Field, Z: np.ndarray) -> float:
     """A loss that residuals of a W of this size may have by rounding alone."""
     size = np.abs(field.values).max(initial=0.0) + field.curvature * np.sum(Z**2)
     return field.weight * len(field.values) * (16 * EPS * size) ** 2
 
 
-def _runs_away(path, far: float) -> bool:
+def _runs_away(path: Path, far: float) -> bool:
     """Whether W is far beyond the data and has grown on through the last tenth of its time."""
     state = path.states[-1]
     size = np.sum(np.exp(2 * state.ell))
@@ -246,16 +283,20 @@ def _runs_away(path, far: float) -> bool:
     return smaller and path.losses[-1] >= FALLEN * path.losses[before]
 
 
-def _accepted(path, stepper, h, tol):
+def _accepted(
+    path: Path, stepper: Stepper, h: float, tol: float
+) -> tuple[Columns | None, float, float]:
     """The first step, tried shorter and shorter, whose error is at most tol."""
     counted = stepper.n_gradients
     while h > 4 * EPS * stepper.state.t and h > 0:
         new, error = stepper.step(h, tol)
         path.n_gradients += stepper.n_gradients - counted
         counted = stepper.n_gradients
-        overshot = error <= tol and np.any(new.ell[~new.active] > path.log_active + 3.0)
-        if error <= tol and not overshot:
-            return new, h, error
+        overshot = False
+        if new is not None and error <= tol:
+            overshot = bool(np.any(new.ell[~new.active] > path.log_active + 3.0))
+            if not overshot:
+                return new, h, error
         path.n_rejected += 1
         if overshot or not np.isfinite(error):
             h *= 0.25

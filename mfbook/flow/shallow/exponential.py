@@ -54,14 +54,14 @@ class Exponential:
 
     def step(
         self, h: float, tol: float, *, anyway: bool = False
-    ) -> tuple[np.ndarray, np.ndarray] | tuple[None, float]:
-        """Y after time h and its error; None and a measure of it where that exceeds tol.
+    ) -> tuple[np.ndarray, np.ndarray] | float:
+        """Y after time h and its error; only a measure of it where that exceeds tol.
 
         With `anyway` a step is finished that was accepted once with another length.
         """
         k = self.k
         if not self.space.reach(h, KNOWN * tol) and not anyway:
-            return None, 20 * tol
+            return 20 * tol
 
         def phi(x: np.ndarray, *theta: float) -> tuple[np.ndarray, ...]:
             return phi_functions(h * np.array(theta)[:, None] * x)
@@ -90,11 +90,11 @@ class Exponential:
         new[:, :k] = path[0]
         size = np.sqrt(np.einsum("ij,ij->j", path[0], path[0]))
         if not np.all(size <= LARGEST_GROWTH * self.sizes) and not anyway:
-            return None, np.inf
+            return np.inf
         error = np.sqrt(np.einsum("ij,ij->j", gap[:, :k], gap[:, :k]))
         error /= np.maximum(size, self.sizes)
         if not np.max(error) <= tol and not anyway:
-            return None, float(np.max(error))
+            return float(np.max(error))
         if k < self.Y.shape[1]:
             new[:, k:], gap[:, k:] = self._carried(h, path[1:], tol)
         return new, gap

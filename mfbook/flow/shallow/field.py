@@ -176,7 +176,7 @@ class SensingField:
         self.m, self.n = measurements.shape[1:]
         self.p = self.m + self.n
         flat = measurements.reshape(len(targets), -1)
-        self.curvature = 2 * weight * np.linalg.norm(flat, 2) ** 2
+        self.curvature = float(2 * weight * np.linalg.norm(flat, 2) ** 2)
 
     def residual(self, Z: np.ndarray) -> np.ndarray:
         W = Z[..., : self.m, :] @ np.swapaxes(Z[..., self.m :, :], -1, -2)

@@ -20,7 +20,7 @@ is dear, by power series of a few units of growth each.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -64,8 +64,8 @@ class Memory:
     """What one step hands to the next: vectors of the power iterations, the decay of the speed."""
 
     shape: tuple[int, ...] = ()
-    nonlinear: np.ndarray | None = None
-    linear: np.ndarray | None = None
+    nonlinear: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    linear: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     last: tuple[float, float, int] | None = None
     patience: int = 0
     radius: float = 0.0
@@ -142,7 +142,7 @@ class LargeStepper:
     def _radius(self, memory: Memory) -> float:
         """Spectral radius of the Jacobian: active block J, and S for the passive columns."""
         shape = self.Y.shape[0], self.k
-        cold = memory.shape != shape or memory.linear is None
+        cold = memory.shape != shape
         memory.age += 1
         if not cold and memory.age % RENEW:
             self.sigma = memory.sigma
@@ -158,19 +158,19 @@ class LargeStepper:
             # S has the eigenvalues ±σ: one product with S² has a single largest one.
             memory.linear = times(self.G, times(self.G, v))
             size = np.linalg.norm(memory.linear)
-            radius = np.sqrt(size)
+            radius = float(np.sqrt(size))
             if size == 0:
                 memory.linear = v
                 break
-        memory.radius = self.sigma = memory.sigma = float(radius)
+        memory.radius = self.sigma = memory.sigma = radius
         if not self.k:
             return memory.radius
         count = LANCZOS_COLD if cold else LANCZOS_WARM
         space = Krylov(self.exponential.product, memory.nonlinear, np.ones(self.k), count)
         while not space.complete and len(space.diagonal) < count:
             space.extend()
-        size, memory.nonlinear = space.largest()
-        memory.radius = float(max(radius, size))
+        largest, memory.nonlinear = space.largest()
+        memory.radius = max(radius, largest)
         return memory.radius
 
     def _resting(self, memory: Memory) -> bool:
@@ -253,8 +253,8 @@ class LargeStepper:
         """The columns after time h, and the largest error of a column relative to its size."""
         state, k = self.state, self.k
         # The step is repeated as it was taken, so that it agrees with it at its end.
-        again = self.record is not None and not np.isfinite(tol)
-        tol = self.record.tol if again else tol
+        again = None if np.isfinite(tol) else self.record
+        tol = tol if again is None else again.tol
         if self.at_rest:
             self.record = Record("rest", self.rho, self.sigma, tol)
             quiet = self.order[k:]
@@ -266,8 +266,8 @@ class LargeStepper:
                 state.X[:, quiet], state.ell[quiet], state.V[:, quiet], h * rates, basis
             )
             return self._columns(h, self.Z, X, ell, V), 0.0
-        if again:
-            method = self.record.method
+        if again is not None:
+            method = again.method
         elif h * self.rho <= EXPLICIT * (1 + 1e-9):
             method = "explicit"
         elif self.k <= FEW and h * self.rho < WORTH:
@@ -277,26 +277,27 @@ class LargeStepper:
         self.record = Record(method, self.rho, self.sigma, tol)
         with np.errstate(all="ignore"):
             if method == "exponential":
-                new, gap = self.exponential.step(h, tol, anyway=again)
-                if new is None:
+                found = self.exponential.step(h, tol, anyway=again is not None)
+                if isinstance(found, float):
                     if h * self.rho < 2 * WORTH:
                         self.memory.patience = PATIENCE
-                    return None, gap
+                    return None, found
+                new, gap = found
             elif method == "explicit":
                 new, gap = dormand_prince(self._field, self.Y, self.F_all, h)
             else:
                 new, gap = chebyshev(self._field, self.Y, self.F_all, h, self.rho)
             norm = np.sqrt(np.einsum("ij,ij->j", new, new))
             before = np.sqrt(np.einsum("ij,ij->j", self.Y, self.Y))
-            error = np.sqrt(np.einsum("ij,ij->j", gap, gap)) / np.maximum(norm, before)
-            error = float(np.max(error))
+            errors = np.sqrt(np.einsum("ij,ij->j", gap, gap)) / np.maximum(norm, before)
+            error = float(np.max(errors))
         if method == "explicit":
             self.memory.patience -= 1
         elif not error <= tol and h * self.rho < 5 * EXPLICIT:
             self.memory.patience = PATIENCE
         if not np.isfinite(error):
             return None, np.inf
-        if error > tol and not again:
+        if error > tol and again is None:
             return None, error
         quiet = self.order[k:]
         X, ell = normalised(new[:, k:], state.ell[quiet])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mfbook.flow.shallow.composite import Composite
+from mfbook.flow.shallow.dense import Columns
 from mfbook.flow.shallow.gauge import time_to_reach
 from mfbook.flow.shallow.sectors import eigh
 from mfbook.flow.trajectory import Phase, resting_times
@@ -12,8 +13,12 @@ from mfbook.flow.trajectory import Phase, resting_times
 # Rates and directions of escape are computed up to this many rows and columns of a part.
 LARGEST_EIGENPROBLEM = 600
 
+Escape = tuple[float, tuple[np.ndarray, np.ndarray]]
 
-def phases_of(run: Composite, times, norm, values) -> tuple[Phase, ...]:
+
+def phases_of(
+    run: Composite, times: np.ndarray, norm: np.ndarray, values: np.ndarray
+) -> tuple[Phase, ...]:
     """Where the gradient is smallest between two rises, found to better than a step.
 
     `times` are the engine's, `norm` and `values` the gradient norms and singular values there.
@@ -42,10 +47,10 @@ def phases_of(run: Composite, times, norm, values) -> tuple[Phase, ...]:
     return tuple(phases)
 
 
-def _quietest(run: Composite, low, high, at) -> float:
+def _quietest(run: Composite, low: float, high: float, at: float) -> float:
     from scipy.optimize import minimize_scalar  # takes longer to import than all the rest
 
-    def log_norm(t):
+    def log_norm(t: float) -> float:
         return np.log(max(run.gradient_norm(run.at(t)), 1e-308))
 
     found = minimize_scalar(
@@ -57,9 +62,10 @@ def _quietest(run: Composite, low, high, at) -> float:
     return float(found.x) if found.fun < log_norm(at) else at
 
 
-def _escape(run: Composite, columns):
+def _escape(run: Composite, columns: list[Columns]) -> Escape | tuple[None, None]:
     """Rate and direction of the part that a column leaves first."""
-    first, best = np.inf, (None, None)
+    first = np.inf
+    best: Escape | tuple[None, None] = (None, None)
     for part, path, column in zip(run.parts, run.paths, columns, strict=True):
         field = path.field
         if field.p > LARGEST_EIGENPROBLEM:

@@ -33,7 +33,7 @@ def independent_lines(
             return 0
         key = lines, shared.tobytes(), surely
         if key not in ranks:
-            block = np.ix_(sorted(lines), np.flatnonzero(shared))
+            block = np.ix_(np.array(sorted(lines)), np.flatnonzero(shared))
             s = np.linalg.svd(known[block], compute_uv=False) if shared.any() else np.zeros(0)
             doubt = 4 * np.linalg.norm(error[block]) if surely else 0.0
             ranks[key] = int((s > noise + doubt).sum())
@@ -61,7 +61,7 @@ def independent_lines(
     else:
         rng = np.random.default_rng(0)
         for _ in range(50):
-            state: State = (0, (), np.ones(n, dtype=bool))
+            state = (0, (), np.ones(n, dtype=bool))
             for i in rng.permutation(m):
                 state = extended(state, int(i)) or state
             best = max(best, state, key=lambda state: state[0])

@@ -68,10 +68,17 @@ def closest(data: Entries | Span) -> np.ndarray:
     from scipy.optimize import least_squares
 
     shape = data.particular.shape
+
+    def residual(u: np.ndarray) -> np.ndarray:
+        return data.residual_and_jacobian(u.reshape(shape))[0]
+
+    def jacobian(u: np.ndarray) -> np.ndarray:
+        return data.residual_and_jacobian(u.reshape(shape))[1]
+
     U = least_squares(
-        lambda u: data.residual_and_jacobian(u.reshape(shape))[0],
+        residual,
         np.sqrt(np.linalg.norm(data.particular, 2)) * np.eye(len(data.particular)).ravel(),
-        jac=lambda u: data.residual_and_jacobian(u.reshape(shape))[1],
+        jac=jacobian,
         ftol=1e-15,
         xtol=1e-15,
         gtol=1e-15,

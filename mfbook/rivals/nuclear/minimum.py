@@ -167,11 +167,11 @@ def _certified(
     enough: float,
 ) -> Certified | None:
     """W moved onto the data, S made a dual point, and how far apart they are; None off the cone."""
-    W = onto_the_cone(W, data) if psd else data.project(W)
-    if W is None:
+    fitted = onto_the_cone(W, data) if psd else data.project(W)
+    if fitted is None:
         return None
     with np.errstate(over="ignore"):
-        W = data.unit * W
+        W = data.unit * fitted
     if reads_entries(problem):
         W = np.where(problem.mask, problem.values, W)
     dual = data.multipliers(S)
