@@ -27,6 +27,7 @@ STAGES: list[tuple[str, list[list[str]]]] = [
         [
             [PYTHON, "-m", "ruff", "check", "--quiet", "."],
             [PYTHON, "-m", "ruff", "format", "--check", "--quiet", "."],
+            [PYTHON, "-m", "mypy", "--no-error-summary"],
         ],
     ),
     ("package", [[*PYTEST, *PARALLEL, "--doctest-modules", "mfbook", "tests/package"]]),

@@ -110,7 +110,7 @@ class Card:
         )
 
 
-class Ledger(tuple):
+class Ledger(tuple[Claim, ...]):
     """All rows of the ledger, in the order of the file; shown as one table a paper."""
 
     def __repr__(self) -> str:

@@ -31,7 +31,7 @@ def sweep(
     function: Callable[[Any], Any],
     instances: Mapping[str, Any] | Iterable[tuple[str, Any]],
     *,
-    store: str | os.PathLike,
+    store: str | os.PathLike[str],
     provenance: Mapping[str, Any] | None = None,
     n_jobs: int | None = None,
     progress: bool | None = None,

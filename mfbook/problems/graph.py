@@ -20,7 +20,7 @@ from mfbook.problems.checks import observed_mask, whole_number
 LARGEST_CATALOGUE = 5
 
 
-def observation_graph(mask: ArrayLike) -> nx.Graph:
+def observation_graph(mask: ArrayLike) -> nx.Graph[tuple[str, int]]:
     """The bipartite graph G_M of the observed entries, without isolated vertices.
 
     Vertices are ("row", i) and ("col", j), and {("row", i), ("col", j)} is an edge where
@@ -30,14 +30,14 @@ def observation_graph(mask: ArrayLike) -> nx.Graph:
     >>> sorted(graph)
     [('col', 0), ('col', 1), ('row', 0)]
     """
-    graph: nx.Graph = nx.Graph()
+    graph: nx.Graph[tuple[str, int]] = nx.Graph()
     graph.add_edges_from(
         (("row", int(i)), ("col", int(j))) for i, j in np.argwhere(observed_mask(mask))
     )
     return graph
 
 
-def entry_graph(mask: ArrayLike) -> nx.Graph:
+def entry_graph(mask: ArrayLike) -> nx.Graph[tuple[int, int]]:
     """The graph whose vertices are the observed entries, adjacent within a row or a column.
 
     (Bai et al. 2024, Definition A.4.) It is the line graph of `observation_graph(mask)`, but is
@@ -48,7 +48,7 @@ def entry_graph(mask: ArrayLike) -> nx.Graph:
     [((0, 0), (0, 1)), ((0, 1), (1, 1))]
     """
     entries = [(int(i), int(j)) for i, j in np.argwhere(observed_mask(mask))]
-    graph: nx.Graph = nx.Graph()
+    graph: nx.Graph[tuple[int, int]] = nx.Graph()
     graph.add_nodes_from(entries)
     graph.add_edges_from(
         (a, b)

@@ -59,7 +59,11 @@ def _rows(text: str) -> list[list[str]]:
         text = re.sub(r"\]\s*[,;]?\s*\[", "\n", text.strip())
         text = re.sub(r"^[\[\s]+|[\]\s]+$", "", text)
     separator = "," if "," in text else "\t" if "\t" in text else None
-    blank = (lambda row: not row.strip(" \r")) if separator == "\t" else lambda row: not row.strip()
+    spaces = " \r" if separator == "\t" else None
+
+    def blank(row: str) -> bool:
+        return not row.strip(spaces)
+
     lines = text.splitlines()
     full = [line for line in lines if not blank(line)]
     if separator == "\t" and full and all(line.startswith("\t") for line in full):

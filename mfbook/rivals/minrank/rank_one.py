@@ -43,11 +43,11 @@ def rank_one(part: Component) -> tuple[Factors | None, str]:
     return None, f"the alternating product around the cycle {part.name(cycle)} {differs}"
 
 
-def _potentials(part: Component) -> tuple[np.ndarray, np.ndarray, nx.Graph]:
+def _potentials(part: Component) -> tuple[np.ndarray, np.ndarray, nx.Graph[tuple[str, int]]]:
     """u, v with u_i v_j = M_ij on the edges of a spanning tree, and the tree."""
     u, v = np.zeros(len(part.values)), np.zeros(part.values.shape[1])
     graph = observation_graph(part.values != 0)
-    tree: nx.Graph = nx.Graph()
+    tree: nx.Graph[tuple[str, int]] = nx.Graph()
     root = min(graph)
     (u if root[0] == "row" else v)[root[1]] = 1.0
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
