@@ -23,7 +23,7 @@ STAGES: list[tuple[str, list[list[str]]]] = [
     # What is missing is said, or fetched, before the first minutes are spent.
     ("a browser", [[PYTHON, "tools/browser.py"]]),
     (
-        "style",
+        "style and types",
         [
             [PYTHON, "-m", "ruff", "check", "--quiet", "."],
             [PYTHON, "-m", "ruff", "format", "--check", "--quiet", "."],

@@ -14,9 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
-from mfbook.problems import MatrixCompletion
 from mfbook.problems.checks import real_array, require_problem
 from mfbook.problems.graph import components, observation_graph
+from mfbook.problems.protocols import EntryProblem
 
 # Okabe & Ito's palette: distinct for all common kinds of colour vision.
 BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW, GREY = (
@@ -53,7 +53,7 @@ HOUSE = {
 }
 
 
-def matrix(ax: Axes, W: Any, *, problem: MatrixCompletion | None = None, title: str = "") -> None:
+def matrix(ax: Axes, W: Any, *, problem: EntryProblem | None = None, title: str = "") -> None:
     """Write the entries of W into cells; entries that `problem` observes are shaded.
 
     W may be a problem: then its unobserved entries are stars. Raises TypeError or ValueError where

@@ -464,6 +464,8 @@ def test_runs_are_counted():
         BATCH[0, 3]
     with pytest.raises(IndexError, match="0 leading axes"):
         BATCH[0, 0][0]
+    one = BATCH[0, 0]
+    assert one[()] is one
     assert np.array_equal(BATCH[np.int64(-1), 2].W, BATCH.W[1, 2])
 
 
