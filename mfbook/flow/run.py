@@ -73,9 +73,9 @@ def gradient_flow(
     Trajectory
         A batch where there are leading axes: `trajectory[k]` is one run of it, as if it had run
         alone. Times, losses, singular values at every step; `W_at(t)` and `factors_at(t)` in
-        between; `phases`, each with the rate at which the escaping column of the factors grows (W grows
-        at twice that) and its direction. The factors are in the caller's hidden basis; a part of
-        them below 1e-308 is returned as 0. A run that Ctrl-C interrupts returns what there is.
+        between; `phases`, each with the rate at which the escaping column of the factors grows (W
+        grows at twice that) and its direction. The factors are in the caller's hidden basis; a part
+        of them below 1e-308 is returned as 0. A run that Ctrl-C interrupts returns what there is.
         Singular values and phases are computed when they are asked for.
 
     Raises
