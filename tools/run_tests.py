@@ -51,8 +51,10 @@ def tests(stage: str, *words: str, dist: str = "worksteal") -> list[str]:
 
 def compared(twins: list[Path]) -> list[str]:
     """The words that let pytest run notebooks and compare their outputs with the stored ones."""
+    nbval = "-p nbval.plugin --nbval --nbval-current-env"
     return [
-        *("--nbval", "--nbval-current-env", "--nbval-sanitize-with=tests/book/sanitize.cfg"),
+        *nbval.split(),
+        "--nbval-sanitize-with=tests/book/sanitize.cfg",
         *(twin.relative_to(ROOT).as_posix() for twin in twins),
     ]
 
