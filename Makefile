@@ -18,7 +18,7 @@ PAGES := $(shell find book mfbook -type f ! -path '*/.*' ! -path '*/__pycache__/
 HOUSE := _config.yml _toc.yml $(wildcard tools/sphinx_*.py) $(shell find book/_static -type f)
 
 .DEFAULT_GOAL := help
-.PHONY: help book serve test lab execute bench lock clean
+.PHONY: help book serve test quick chapter lab execute bench lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -26,6 +26,10 @@ help:
 	@echo 'make serve     build it and show it at http://127.0.0.1:8000 (or PORT=...), where the search'
 	@echo '               shows the sentences that it finds'
 	@echo 'make test      check everything: style, package, book, every stored output, every page'
+	@echo 'make quick     check in half a minute what you changed since the last commit (BASE=... for'
+	@echo '               another one): style, and the tests that reach it (ALL=1 with slow ones)'
+	@echo 'make chapter CHAPTER=data/graph'
+	@echo '               run this chapter, compare it, build its page and look at it'
 	@echo 'make lab       open the chapters as notebooks in JupyterLab, in a copy under _build/lab'
 	@echo '               that is yours to run and change (LAB="..." for options of JupyterLab)'
 	@echo 'make execute   run again the chapters whose code changed, and store their outputs'
@@ -69,6 +73,12 @@ serve: $(BUILT)
 
 test: $(SETUP)
 	@$(RUN) tools/run_tests.py
+
+quick: $(SETUP)
+	@$(RUN) tools/quick.py $(if $(BASE),--base $(BASE)) $(if $(ALL),--all)
+
+chapter: $(SETUP)
+	@$(RUN) tools/check_chapter.py $(CHAPTER)
 
 # A notebook that runs is saved again with its outputs, so JupyterLab gets a copy.
 lab: $(SETUP)
