@@ -34,7 +34,8 @@ help:
 	@echo '               that is yours to run and change (LAB="..." for options of JupyterLab)'
 	@echo 'make execute   run again the chapters whose code changed, and store their outputs'
 	@echo '               (CHAPTERS="data/graph welcome" for these only, ALL=1 for all)'
-	@echo 'make bench     run the benchmarks'
+	@echo 'make bench     run the benchmarks, write benchmarks/results.md, and say which counts are no'
+	@echo '               longer those of the last commit (TABLES="scales nuclear" for these only)'
 	@echo 'make lock      write constraints.txt again after a change of requirements.txt'
 	@echo 'make clean     remove everything built, but not the notebooks that you changed'
 
@@ -88,8 +89,7 @@ execute: $(SETUP)
 	@$(RUN) tools/execute.py $(if $(ALL),--all) $(CHAPTERS)
 
 bench: $(SETUP)
-	@if test -e benchmarks/__main__.py; then $(RUN) -m benchmarks; \
-	else echo 'There is nothing to measure yet: the benchmarks come with the flow engine.'; fi
+	@$(RUN) -m benchmarks $(TABLES)
 
 # A fresh environment resolves requirements.txt alone. Builds of torch add a local label such as
 # +cpu, which no other machine would find.
