@@ -227,8 +227,13 @@ def test_an_interrupt_returns_what_there_is(monkeypatch):
             signal.raise_signal(signal.SIGINT)
 
     assert threading.current_thread() is threading.main_thread()
+    # A shell starts what it runs in the background with interrupts ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     monkeypatch.setattr(run.Progress, "update", interrupt)
-    result = gradient_flow(examples.disconnected_3x3, small_init((3, 3), rng=0), log10_scale=-8)
+    try:
+        result = gradient_flow(examples.disconnected_3x3, small_init((3, 3), rng=0), log10_scale=-8)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert result.reason == trajectory.INTERRUPTED
     assert not result.converged
     assert 0 < result.n_steps <= 20

@@ -52,8 +52,8 @@ def min_nuclear_norm(
     minimizers, Douglas–Rachford some point among them.
 
     Up to m + n = 40 Clarabel, CVXPY's interior-point solver, is called without CVXPY in between
-    (2 ms at 4×4, 15 ms at 10×10, 0.2 s at 20×20; the gap is below 1e-8 of the value, and an entry
-    that is not observed known to about its square root). Beyond it Douglas–Rachford splitting
+    (2 ms at 4×4, 15 ms at 10×10, 0.2 s at 20×20; the gap is mostly below 1e-8 of the value, and an
+    entry that is not observed known to about its square root). Beyond it Douglas–Rachford splitting
     runs (1 s at 100×100; gap mostly below 1e-7 of the value). Where it stops short, with few
     entries or a spectrum over many magnitudes, Clarabel is called up to m + n = 60, and two other
     step sizes are tried beyond; a gap above 1e-6 may remain, and `converged` is False then.
