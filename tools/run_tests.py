@@ -36,7 +36,7 @@ def style() -> list[list[str]]:
         [PYTHON, "-m", "ruff", "format", "--check", "--quiet", "."],
     ]
     if "mypy" in tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]:
-        commands.append([PYTHON, "-m", "mypy"])
+        commands.append([PYTHON, "-m", "mypy", "--no-error-summary"])
     return commands
 
 
