@@ -97,13 +97,8 @@ execute: $(SETUP)
 bench: $(SETUP)
 	@$(RUN) -m benchmarks $(TABLES)
 
-# Every process that a stage starts is watched, kernels and workers too.
-coverage: export COVERAGE_PROCESS_START := $(CURDIR)/pyproject.toml
 coverage: $(SETUP)
-	@rm -rf _build/coverage && mkdir -p _build/coverage
-	@$(RUN) tools/run_tests.py package book 'stored outputs'
-	@$(RUN) -m coverage combine --quiet
-	@$(RUN) -m coverage report
+	@$(RUN) tools/cover.py
 
 # A fresh environment resolves requirements.txt alone. Builds of torch add a local label such as
 # +cpu, which no other machine would find.
