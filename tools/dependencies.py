@@ -33,14 +33,45 @@ def reached_modules(code: str, package: Path) -> list[Path]:
     ):
         return everything
     # The list of public names itself decides nothing: what it leads to does.
+    return sorted(_closure([exports[name] for name in names], package))
+
+
+def reached_by_file(file: Path, package: Path) -> list[Path]:
+    """The files of the package that a Python file outside of it reaches, sorted: by its imports
+    and by the public names that it uses; all of them where it cannot be told."""
+    init = package / "__init__.py"
+    tree = _tree(file)
+    aliases, names = set(), set()
+    in_a_string = False
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            aliases |= {a.asname or a.name for a in node.names if a.name == package.name}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            # Code for another process, which begins with the whole package.
+            in_a_string |= bool(re.search(rf"\bimport\b.*\b{package.name}\b", node.value))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            if node.value.id in aliases:
+                names.add(node.attr)
+    exports = _exports(init, package)
+    rooms = {name: _file(f"{package.name}.{name}", package) for name in names - exports.keys()}
+    if in_a_string or not all(room.exists() for room in rooms.values()):
+        return sorted(package.rglob("*.py"))
+    homes = {**exports, **rooms}
+    imported = [found for found in _imports(file, package) if found != init]
+    return sorted(_closure([*imported, *(homes[name] for name in names)], package))
+
+
+def _closure(start: list[Path], package: Path) -> set[Path]:
+    """These modules, and all that they import."""
     found: set[Path] = set()
-    waiting = [exports[name] for name in names]
+    waiting = list(start)
     while waiting:
         module = waiting.pop()
         if module not in found:
             found.add(module)
             waiting += _imports(module, package)
-    return sorted(found)
+    return found
 
 
 def _exports(init: Path, package: Path) -> dict[str, Path]:
@@ -94,7 +125,8 @@ def _tree(file: Path) -> ast.Module:
 
 
 @cache
-def _code_of(text: str) -> str:
+def code_of_text(text: str) -> str:
+    """A module's text without docstrings, comments and blank lines."""
     lines = [list(line) for line in text.splitlines(keepends=True)]
 
     def blank(first: tuple[int, int], last: tuple[int, int]) -> None:
@@ -118,5 +150,4 @@ def _code_of(text: str) -> str:
 
 
 def code_of_module(file: Path) -> str:
-    """A module's text without docstrings, comments and blank lines."""
-    return _code_of(file.read_text("utf-8"))
+    return code_of_text(file.read_text("utf-8"))
