@@ -27,3 +27,23 @@ def say_that_it_compiles() -> None:
     if fresh and not _said and not config.DISABLE_JIT:
         print("mfbook: compiling the flow engine, once on this machine (a minute)", file=sys.stderr)
     _said = True
+
+
+def compile_all() -> None:
+    """Run what is compiled once, for each kind of problem, so that it is on disk."""
+    from mfbook.flow import gradient_flow
+    from mfbook.models import small_init
+    from mfbook.problems import MatrixCompletion, MatrixSensing
+
+    connected = MatrixCompletion.from_text("1 2 ?; 3 ? 1; ? 1 2")
+    for problem, start in (
+        (connected, small_init((3, 3), rng=0)),
+        (MatrixSensing([[[1.0, 0.0], [0.0, 2.0]]], [1.0]), small_init((2, 2), rng=0)),
+        (MatrixCompletion.from_text("1 2; 2 1"), ([[1.0, 0.0], [0.0, 1.0]],) * 2),
+    ):
+        run = gradient_flow(problem, start, log10_scale=-20)
+        _ = run.phases, run.singular_values
+
+
+if __name__ == "__main__":
+    compile_all()
