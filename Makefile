@@ -8,7 +8,10 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 
 VENV := .venv
 RUN := $(VENV)/bin/python
+# What the pages need is installed first; the rest is when a chapter is to be run or checked.
+PAGES_SETUP := $(VENV)/.pages
 SETUP := $(VENV)/.set-up
+INSTALL := $(RUN) -m pip install --disable-pip-version-check --constraint constraints.txt
 HTML := _build/html
 PORT ?= 8000
 BUILT := $(HTML)/.built
@@ -18,7 +21,7 @@ PAGES := $(shell find book mfbook -type f ! -path '*/.*' ! -path '*/__pycache__/
 HOUSE := _config.yml _toc.yml $(wildcard tools/sphinx_*.py) $(shell find book/_static -type f)
 
 .DEFAULT_GOAL := help
-.PHONY: help book serve test lab execute bench lock clean
+.PHONY: help book serve test quick chapter lab execute bench coverage lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -26,38 +29,46 @@ help:
 	@echo 'make serve     build it and show it at http://127.0.0.1:8000 (or PORT=...), where the search'
 	@echo '               shows the sentences that it finds'
 	@echo 'make test      check everything: style, package, book, every stored output, every page'
+	@echo 'make quick     check in half a minute what you changed since the last commit (BASE=... for'
+	@echo '               another one): style, and the tests that reach it (ALL=1 with slow ones)'
+	@echo 'make chapter CHAPTER=data/graph'
+	@echo '               run this chapter, compare it, build its page and look at it'
 	@echo 'make lab       open the chapters as notebooks in JupyterLab, in a copy under _build/lab'
 	@echo '               that is yours to run and change (LAB="..." for options of JupyterLab)'
 	@echo 'make execute   run again the chapters whose code changed, and store their outputs'
 	@echo '               (CHAPTERS="data/graph welcome" for these only, ALL=1 for all)'
-	@echo 'make bench     run the benchmarks'
-	@echo 'make lock      write constraints.txt again after a change of requirements.txt'
+	@echo 'make bench     run the benchmarks, write benchmarks/results.md, and say which counts are no'
+	@echo '               longer those of the last commit (TABLES="scales nuclear" for these only)'
+	@echo 'make coverage  say which lines of the package neither a test nor a chapter runs'
+	@echo 'make lock      write constraints.txt again after a change of what is required'
 	@echo 'make clean     remove everything built, but not the notebooks that you changed'
 
-$(VENV)/.required: requirements.txt constraints.txt
+$(PAGES_SETUP): requirements-pages.txt constraints.txt
 	@test -n "$(PYTHON)" || { echo 'This book needs Python 3.11 or newer, and none was found.' \
 		'Install one, or name it: make book PYTHON=/path/to/python3' >&2; exit 1; }
-	@echo 'Setting up .venv: some minutes the first time.'
-	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	@echo 'Setting up .venv for the pages: a minute the first time.'
+	@$(RUN) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo 'Python has no working venv module; on Debian: apt install python3-venv' >&2; exit 1; }
-	$(RUN) -m pip install --disable-pip-version-check -r requirements.txt -c constraints.txt
+	$(INSTALL) -r requirements-pages.txt
 	@touch $@
 
 # The package is installed as it stands here, so only a change of its description needs this.
-$(SETUP): $(VENV)/.required pyproject.toml
-	@$(RUN) -m pip install --disable-pip-version-check --quiet --no-deps -e .
+$(SETUP): $(PAGES_SETUP) requirements.txt pyproject.toml
+	@echo 'Setting up .venv for running chapters: some minutes the first time.'
+	$(INSTALL) -r requirements.txt
+	@$(INSTALL) --quiet --no-deps -e .
 	@$(RUN) -m pip check
 	@touch $@
 
 # A change of the house (configuration, table of contents, style) touches pages that Sphinx
 # believes unchanged, and a warning is given only when a page is read: so begin anew after the
 # one and after a failure.
-_build/.house: $(HOUSE) $(SETUP)
+_build/.house: $(HOUSE) $(PAGES_SETUP)
 	@rm -rf _build/html _build/.doctrees
 	@mkdir -p _build && touch $@
 
 $(BUILT): $(PAGES) _build/.house
-	@$(VENV)/bin/jupyter-book build . -W --keep-going --quiet >/dev/null || { rm -f _build/.house; exit 1; }
+	@PYTHONPATH=. $(VENV)/bin/jupyter-book build . -W --keep-going --quiet >/dev/null || { rm -f _build/.house; exit 1; }
 	@touch $@
 
 book: $(BUILT)
@@ -70,6 +81,12 @@ serve: $(BUILT)
 test: $(SETUP)
 	@$(RUN) tools/run_tests.py
 
+quick: $(SETUP)
+	@$(RUN) tools/quick.py $(if $(BASE),--base $(BASE)) $(if $(ALL),--all)
+
+chapter: $(SETUP)
+	@$(RUN) tools/check_chapter.py $(CHAPTER)
+
 # A notebook that runs is saved again with its outputs, so JupyterLab gets a copy.
 lab: $(SETUP)
 	@$(RUN) tools/lab.py $(LAB)
@@ -78,8 +95,10 @@ execute: $(SETUP)
 	@$(RUN) tools/execute.py $(if $(ALL),--all) $(CHAPTERS)
 
 bench: $(SETUP)
-	@if test -e benchmarks/__main__.py; then $(RUN) -m benchmarks; \
-	else echo 'There is nothing to measure yet: the benchmarks come with the flow engine.'; fi
+	@$(RUN) -m benchmarks $(TABLES)
+
+coverage: $(SETUP)
+	@$(RUN) tools/cover.py
 
 # A fresh environment resolves requirements.txt alone. Builds of torch add a local label such as
 # +cpu, which no other machine would find.
@@ -87,7 +106,7 @@ lock:
 	@rm -rf _build/lock && $(PYTHON) -m venv _build/lock
 	_build/lock/bin/python -m pip install --disable-pip-version-check -r requirements.txt
 	@_build/lock/bin/python -m pip check
-	@{ echo '# The whole resolved set of requirements.txt, written by `make lock`.'; \
+	@{ echo '# The whole resolved set of what is required, written by `make lock`.'; \
 		_build/lock/bin/python -m pip freeze --all --exclude pip | sed 's/+[A-Za-z0-9.]*$$//'; } > constraints.txt
 	@rm -rf _build/lock
 

@@ -1,7 +1,8 @@
-"""Print the tables: `python -m benchmarks [TABLE ...]`.
+"""Make the tables: `python -m benchmarks [TABLE ...]`.
 
-The tables are scales, solvers, hundred, growth, movielens and nuclear. Without arguments all are
-printed, about ten minutes on one core. Set OMP_NUM_THREADS to choose the cores.
+The tables are scales, solvers, hundred, growth, phases, movielens and nuclear. Without arguments
+all are made, about ten minutes on one core. Set OMP_NUM_THREADS to choose the cores. They are
+printed, written to results.md, and their counts compared with those of the last commit.
 """
 
 import resource
@@ -10,8 +11,9 @@ import sys
 import numpy as np
 from scipy.integrate import solve_ivp
 
+from benchmarks import results
 from benchmarks.nuclear import nuclear
-from benchmarks.table import row, timed
+from benchmarks.table import Table, timed
 from mfbook.flow import gradient_flow
 from mfbook.models import small_init
 from mfbook.problems import MatrixCompletion, examples
@@ -19,8 +21,13 @@ from mfbook.problems import MatrixCompletion, examples
 
 def scales():
     """Steps and seconds against the scale of the start."""
-    print("\nOne problem at many scales (rtol 1e-6, loss 1e-12)")
-    row("problem", "log10 scale", "★ or σ3", "steps", "gradients", "seconds")
+    table = Table(
+        "scales",
+        "One problem at many scales (rtol 1e-6, loss 1e-12).",
+        keys=("problem", "log10 scale"),
+        counted=("★ or σ3", "steps", "gradients"),
+        measured=("seconds",),
+    )
     cases = [
         ("[1 2; 20 ★]", MatrixCompletion.from_text("1 2; 20 ?"), (-20, -100)),
         ("[1 2; 100 ★]", MatrixCompletion.from_text("1 2; 100 ?"), (-41, -100, -10_000)),
@@ -35,7 +42,10 @@ def scales():
                 )
             )
             value = run.W[1, 1] if problem.shape == (2, 2) else run.singular_values[-1, 2]
-            row(name, exponent, f"{value:.4f}", run.n_steps, run.n_gradients, f"{seconds:.2f}")
+            table.row(
+                name, exponent, f"{value:.4f}", run.n_steps, run.n_gradients, f"{seconds:.2f}"
+            )
+    return table
 
 
 # Of descent at small steps: longer runs are reported as not reached.
@@ -79,9 +89,14 @@ def largest_step(problem, factors, alpha, loss_tol, most):
 
 def solvers():
     """The engine, descent and SciPy's integrators at the same loss; error against rtol 1e-9."""
-    print("\nOther methods (1e-10 of the loss at zero; error of W at the end over its largest)")
-    print("ratio: the engine's gradients over the method's; small step: 1e-3 and N / (8 sigma_1)")
-    row("problem", "log10 scale", "method", "gradients", "ratio", "seconds", "error", "ended")
+    table = Table(
+        "solvers",
+        "Other methods (1e-10 of the loss at zero; error of W at the end over its largest; ratio: "
+        "the engine's gradients over the method's; small step: 1e-3 and N / (8 sigma_1)).",
+        keys=("problem", "log10 scale", "method"),
+        counted=("gradients", "ratio", "ended"),
+        measured=("error", "seconds"),
+    )
     for problem in (examples.M3, examples.disconnected_3x3, examples.connected_4x4):
         factors = small_init(problem.shape, rng=0)
         m, n = problem.shape
@@ -97,7 +112,7 @@ def solvers():
             ):  # fmt: skip
                 error = f"{np.abs(W - r.W).max() / v:.1e}"
                 ratio = f"{own / max(work, 1):.4f}"
-                row(name, e, method, work, ratio, f"{seconds:.2f}", error, ended)
+                table.row(name, e, method, work, ratio, ended, error, f"{seconds:.2f}")
 
             show("engine", run.n_gradients, seconds, run.W, run.reason)
             alpha = 10.0**exponent
@@ -137,6 +152,7 @@ def solvers():
                 y = result.y[:, -1]
                 W = y[: m * m].reshape(m, m) @ y[m * m :].reshape(m, n)
                 show(method, result.nfev, seconds, W, "reached" if result.status == 1 else "time")
+    return table
 
 
 def synthetic(m, n, rank, count, width, seed=0, decay=1.0):
@@ -156,9 +172,14 @@ def synthetic(m, n, rank, count, width, seed=0, decay=1.0):
 
 def hundred():
     """100×100 of rank 5, width 100, rtol 1e-4: the engine and descent, from 1e-3 and 10^-100."""
-    print("\n100×100, rank 5, width 100, ‖W(0)‖ = 1e-3 or α = 10^-100, rtol 1e-4, loss 1e-9")
-    print("ratio: the engine's seconds over those of descent, the faster of two runs of each")
-    row("entries", "start", "method", "gradients", "seconds", "ratio", "error", "ended")
+    table = Table(
+        "hundred",
+        "100×100, rank 5, width 100, ‖W(0)‖ = 1e-3 or α = 10^-100, rtol 1e-4, loss 1e-9 (ratio: "
+        "the engine's seconds over those of descent, the faster of two runs of each).",
+        keys=("entries", "start", "method"),
+        counted=("gradients", "ended"),
+        measured=("ratio", "error", "seconds"),
+    )
     for count in (2000, 5000):
         problem, (A, B) = synthetic(100, 100, 5, count, 100)
         alpha = np.sqrt(1e-3 / np.linalg.norm(A @ B))
@@ -185,15 +206,22 @@ def hundred():
         (k, W, ended), plain = best["descent"]
         for start in starts:
             run, seconds = best[start]
-            row(count, f"10^{start:.0f}", "engine", run.n_gradients, f"{seconds:.2f}",
-                f"{seconds / plain:.2f}", error(run.W), run.reason)  # fmt: skip
-        row(count, f"10^{starts[0]:.0f}", "descent", k, f"{plain:.2f}", "", error(W), ended)
+            table.row(count, f"10^{start:.0f}", "engine", run.n_gradients, run.reason,
+                      f"{seconds / plain:.2f}", error(run.W), f"{seconds:.2f}")  # fmt: skip
+        start = f"10^{starts[0]:.0f}"
+        table.row(count, start, "descent", k, ended, "1", error(W), f"{plain:.2f}")
+    return table
 
 
 def growth():
-    """How the cost grows: n × n, and the number of phases."""
-    print("\nCost against size: n×n, rank 3, 40 % observed, width 5, α = 10^-20, rtol 1e-4")
-    row("n", "steps", "gradients", "seconds", "ms a gradient", "rests")
+    """How the cost grows with the size."""
+    table = Table(
+        "growth",
+        "Cost against size: n×n, rank 3, 40 % observed, width 5, α = 10^-20, rtol 1e-4.",
+        keys=("n",),
+        counted=("steps", "gradients", "rests"),
+        measured=("ms a gradient", "seconds"),
+    )
     for n in (10, 20, 40, 80, 160, 320):
         problem, factors = synthetic(n, n, 3, int(0.4 * n * n), 5, decay=0.6)
         run, seconds = timed(
@@ -201,10 +229,20 @@ def growth():
                 p, f, log10_scale=-20, rtol=1e-4, loss_tol=1e-9, max_steps=3000
             )
         )
-        row(n, run.n_steps, run.n_gradients, f"{seconds:.2f}",
-            f"{1e3 * seconds / run.n_gradients:.2f}", len(run.phases) - 1)  # fmt: skip
-    print("\nCost against the number of phases: 100×100, half observed, α = 10^-30, rtol 1e-4")
-    row("rank", "steps", "gradients", "seconds", "rests")
+        table.row(n, run.n_steps, run.n_gradients, len(run.phases) - 1,
+                  f"{1e3 * seconds / run.n_gradients:.2f}", f"{seconds:.2f}")  # fmt: skip
+    return table
+
+
+def phases():
+    """How the cost grows with the number of phases."""
+    table = Table(
+        "phases",
+        "Cost against the number of phases: 100×100, half observed, α = 10^-30, rtol 1e-4.",
+        keys=("rank",),
+        counted=("steps", "gradients", "rests"),
+        measured=("seconds",),
+    )
     for rank in (1, 2, 4, 8):
         problem, factors = synthetic(100, 100, rank, 5000, rank + 2, decay=0.6)
         run, seconds = timed(
@@ -212,13 +250,19 @@ def growth():
                 p, f, log10_scale=-30, rtol=1e-4, loss_tol=1e-8, max_steps=3000
             )
         )
-        row(rank, run.n_steps, run.n_gradients, f"{seconds:.2f}", len(run.phases) - 1)
+        table.row(rank, run.n_steps, run.n_gradients, len(run.phases) - 1, f"{seconds:.2f}")
+    return table
 
 
 def movielens():
     """943×1682, 100,000 entries of a rank-10 matrix, width 12, through ten phases."""
-    print("\nMovieLens size, synthetic: 943×1682, 100,000 entries, rank 10, width 12, rtol 1e-4")
-    row("log10 scale", "rank", "steps", "gradients", "seconds", "peak MB", "ended")
+    table = Table(
+        "movielens",
+        "MovieLens size, synthetic: 943×1682, 100,000 entries, rank 10, width 12, rtol 1e-4.",
+        keys=("log10 scale",),
+        counted=("rank", "steps", "gradients", "ended"),
+        measured=("peak MB", "seconds"),
+    )
     problem, factors = synthetic(943, 1682, 10, 100_000, 12, decay=1 / 1.5)
     for exponent in (-6, -60):
         run, seconds = timed(
@@ -228,14 +272,17 @@ def movielens():
         )
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         rank = int((run.singular_values[-1] > 1e-3 * run.singular_values[-1, 0]).sum())
-        row(exponent, rank, run.n_steps, run.n_gradients, f"{seconds:.0f}", f"{peak:.0f}",
-            run.reason)  # fmt: skip
+        table.row(exponent, rank, run.n_steps, run.n_gradients, run.reason, f"{peak:.0f}",
+                  f"{seconds:.0f}")  # fmt: skip
+    return table
 
 
-TABLES = (scales, solvers, hundred, growth, movielens, nuclear)
+TABLES = {f.__name__: f for f in (scales, solvers, hundred, growth, phases, movielens, nuclear)}
 
 if __name__ == "__main__":
-    wanted = sys.argv[1:]
-    for table in TABLES:
-        if not wanted or table.__name__ in wanted:
-            table()
+    wanted = sys.argv[1:] or list(TABLES)
+    if not set(wanted) <= set(TABLES):
+        sys.exit(f"no such table; there are: {', '.join(TABLES)}")
+    made = [TABLES[name]() for name in wanted]
+    results.write(made)
+    print(f"\n{results.compare(made)}")

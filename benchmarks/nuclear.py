@@ -3,7 +3,7 @@
 import cvxpy as cp
 import numpy as np
 
-from benchmarks.table import row, timed
+from benchmarks.table import Table, timed
 from mfbook.problems import MatrixCompletion
 from mfbook.problems.populations import random_low_rank, random_mask
 from mfbook.rivals.nuclear import min_nuclear_norm
@@ -32,9 +32,14 @@ def modelled(problem, solver):
 
 def nuclear():
     """Ours (the first line of a size) against Clarabel and SCS through CVXPY."""
-    print("\nMinimum nuclear norm (violation: largest residual over the largest entry;")
-    print("excess: value over our certified lower bound, relative; ratio: seconds over ours)")
-    row("problem", "solver", "seconds", "ratio", "violation", "excess")
+    table = Table(
+        "nuclear",
+        "Minimum nuclear norm (violation: largest residual over the largest entry; excess: value "
+        "over our certified lower bound, relative; ratio: seconds over ours).",
+        keys=("problem", "solver"),
+        counted=(),
+        measured=("ratio", "violation", "excess", "seconds"),
+    )
     for n, rank, count in SIZES:
         problem = problem_of(n, rank, count)
         min_nuclear_norm(problem)  # the first call imports the solver
@@ -45,10 +50,11 @@ def nuclear():
             violation = np.abs(p.residual(W)).max() / top
             excess = nuclear_norm(W) / best.lower_bound - 1
             ratio = f"{took / seconds:.1f}"
-            row(f"{n}×{n}", name, f"{took:.3f}", ratio, f"{violation:.0e}", f"{excess:.0e}")
+            table.row(f"{n}×{n}", name, ratio, f"{violation:.0e}", f"{excess:.0e}", f"{took:.3f}")
 
         report(best.solver.split(" (")[0], best.W, seconds)
         solvers = [cp.SCS] if n > LARGEST_INTERIOR_POINT else [cp.CLARABEL, cp.SCS]
         for solver in solvers:
             W, took = timed(lambda p=problem, s=solver: modelled(p, s))
             report(f"CVXPY {solver}", W, took)
+    return table

@@ -1,18 +1,23 @@
 """What a chapter's outputs are made from: the modules that its code reaches, as code.
 
 `mf.min_rank` in a cell leads to the module that `mfbook/__init__.py` takes `min_rank` from, and on
-to every module that this one imports. Of each only the code counts, without docstrings, comments
-and blank lines, so that better words make nothing stale.
+to every module that this one imports. Of each only the code counts, without docstrings, comments,
+blank lines and what functions say of their types, so that better words make nothing stale.
 """
 
 from __future__ import annotations
 
 import ast
+import copy
 import io
 import re
 import tokenize
+from collections.abc import Iterator
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
+
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def reached_modules(code: str, package: Path) -> list[Path]:
@@ -33,14 +38,45 @@ def reached_modules(code: str, package: Path) -> list[Path]:
     ):
         return everything
     # The list of public names itself decides nothing: what it leads to does.
+    return sorted(_closure([exports[name] for name in names], package))
+
+
+def reached_by_file(file: Path, package: Path) -> list[Path]:
+    """The files of the package that a Python file outside of it reaches, sorted: by its imports
+    and by the public names that it uses; all of them where it cannot be told."""
+    init = package / "__init__.py"
+    tree = _tree(file)
+    aliases, names = set(), set()
+    in_a_string = False
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            aliases |= {a.asname or a.name for a in node.names if a.name == package.name}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            # Code for another process, which begins with the whole package.
+            in_a_string |= bool(re.search(rf"\bimport\b.*\b{package.name}\b", node.value))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            if node.value.id in aliases:
+                names.add(node.attr)
+    exports = _exports(init, package)
+    rooms = {name: _file(f"{package.name}.{name}", package) for name in names - exports.keys()}
+    if in_a_string or not all(room.exists() for room in rooms.values()):
+        return sorted(package.rglob("*.py"))
+    homes = {**exports, **rooms}
+    imported = [found for found in _imports(file, package) if found != init]
+    return sorted(_closure([*imported, *(homes[name] for name in names)], package))
+
+
+def _closure(start: list[Path], package: Path) -> set[Path]:
+    """These modules, and all that they import."""
     found: set[Path] = set()
-    waiting = [exports[name] for name in names]
+    waiting = list(start)
     while waiting:
         module = waiting.pop()
         if module not in found:
             found.add(module)
             waiting += _imports(module, package)
-    return sorted(found)
+    return found
 
 
 def _exports(init: Path, package: Path) -> dict[str, Path]:
@@ -94,29 +130,90 @@ def _tree(file: Path) -> ast.Module:
 
 
 @cache
-def _code_of(text: str) -> str:
-    lines = [list(line) for line in text.splitlines(keepends=True)]
+def code_of_text(text: str) -> str:
+    """A module's text without docstrings, comments and blank lines.
 
-    def blank(first: tuple[int, int], last: tuple[int, int]) -> None:
-        for number in range(first[0], last[0] + 1):
-            line = lines[number - 1]
-            begin = first[1] if number == first[0] else 0
-            end = last[1] if number == last[0] else len(line)
-            line[begin:end] = " " * (min(end, len(line)) - begin)
+    Nor with the annotations of arguments, returns and local variables, where `from __future__
+    import annotations` keeps them from being evaluated. Those in the bodies of classes count:
+    dataclasses read them.
+    """
+    tree = ast.parse(text)
+    lines = text.split("\n")
+    begins = [0, *accumulate(len(line) + 1 for line in lines)]
 
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type == tokenize.COMMENT:
-            blank(token.start, token.end)
-    bodies = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, bodies) and ast.get_docstring(node, clean=False) is not None:
-            said = node.body[0]
-            # Columns of the syntax tree count bytes; a docstring ends its line.
-            blank((said.lineno, 0), (said.end_lineno, len(lines[said.end_lineno - 1])))
-    kept = ("".join(line).rstrip() for line in lines)
+    def place(line: int, column: int) -> int:
+        """Where in the text a place of the syntax tree is, whose columns count bytes."""
+        return begins[line - 1] + len(lines[line - 1].encode()[:column].decode())
+
+    def begin(node: ast.AST) -> int:
+        return place(node.lineno, node.col_offset)
+
+    def end(node: ast.AST) -> int:
+        return place(node.end_lineno, node.end_col_offset)
+
+    tokens = [
+        (begins[token.start[0] - 1] + token.start[1], token)
+        for token in tokenize.generate_tokens(io.StringIO(text).readline)
+    ]
+    cuts = [(at, at + len(t.string), "") for at, t in tokens if t.type == tokenize.COMMENT]
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, *FUNCTIONS)):
+            if ast.get_docstring(node, clean=False) is not None:
+                cuts.append((begin(node.body[0]), end(node.body[0]), ""))
+    for node in _annotated(tree) if _postpones(tree) else ():
+        if isinstance(node, FUNCTIONS):
+            header = [(at, t.string) for at, t in tokens if begin(node) <= at < begin(node.body[0])]
+            cuts.append((begin(node), _colon(header), _bare_header(node)))
+        elif node.value is None:
+            cuts.append((begin(node), end(node), ""))
+        else:
+            cuts.append((end(node.target), end(node.annotation), ""))
+    left, at = [], 0
+    for first, last, by in sorted(cuts):
+        if first >= at:  # and not a comment among arguments
+            left += [text[at:first], by]
+            at = last
+    kept = (line.rstrip() for line in "".join([*left, text[at:]]).split("\n"))
     return "\n".join(line for line in kept if line)
 
 
+def _postpones(tree: ast.Module) -> bool:
+    return any(
+        isinstance(node, ast.ImportFrom)
+        and node.module == "__future__"
+        and any(alias.name == "annotations" for alias in node.names)
+        for node in tree.body
+    )
+
+
+def _annotated(node: ast.AST, inside: bool = False) -> Iterator[ast.AST]:
+    """All functions, and what is annotated in the body of one."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, FUNCTIONS) or (inside and isinstance(child, ast.AnnAssign)):
+            yield child
+        within = isinstance(child, FUNCTIONS) or (inside and not isinstance(child, ast.ClassDef))
+        yield from _annotated(child, within)
+
+
+def _colon(header: list[tuple[int, str]]) -> int:
+    """Where the colon is that ends the header of a function."""
+    depth = 0
+    for at, token in header:
+        depth += (token in "([{") - (token in ")]}") if len(token) == 1 else 0
+        if token == ":" and depth == 0:
+            return at
+    raise ValueError("a function without a colon")
+
+
+def _bare_header(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+    """`def` with names and defaults, on one line however it was laid out."""
+    arguments = copy.deepcopy(node.args)
+    for part in ast.walk(arguments):
+        if isinstance(part, ast.arg):
+            part.annotation = None
+    kind = "async def" if isinstance(node, ast.AsyncFunctionDef) else "def"
+    return f"{kind} {node.name}({ast.unparse(arguments)})"
+
+
 def code_of_module(file: Path) -> str:
-    """A module's text without docstrings, comments and blank lines."""
-    return _code_of(file.read_text("utf-8"))
+    return code_of_text(file.read_text("utf-8"))

@@ -3,7 +3,7 @@
 import pytest
 
 from tools.chapters import ROOT, Chapter, code_hash
-from tools.dependencies import code_of_module, reached_modules
+from tools.dependencies import code_of_module, code_of_text, reached_modules
 
 PACKAGE = {
     "__init__.py": "from mfbook.problems import Problem\n"
@@ -80,6 +80,69 @@ def test_only_code_counts(tmp_path):
     assert code_of_module(file) == before
     file.write_text(plain.replace("return a", "return -a"), "utf-8")
     assert code_of_module(file) != before
+
+
+BARE = """\
+from __future__ import annotations
+
+@dataclass
+class Point:
+    x: int
+
+    def moved(self, by, *, far=(1, 2), **more):
+        δ = by
+        self.last = δ
+        def inner(): return {1: 2}
+        return self
+"""
+ANNOTATED = """\
+from __future__ import annotations
+
+@dataclass
+class Point:
+    x: int
+
+    def moved(
+        self,
+        by: dict[str, int],  # a comment: with a colon
+        *,
+        far: tuple[int, int] = (1, 2),
+        **more: Literal["a:b"],
+    ) -> Point:
+        '''Said.'''
+        δ: float = by
+        later: int
+        self.last: list[
+            float
+        ] = δ
+        def inner() -> dict[int, int]: return {1: 2}
+        return self
+"""
+
+
+def test_annotations_in_functions_do_not_count():
+    assert code_of_text(ANNOTATED) == code_of_text(BARE)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("    x: int\n", "    x: float\n"),
+        ("(1, 2)", "(1, 3)"),
+        ("*, far", "far"),
+        ("δ = by", "δ = -by"),
+        ("{1: 2}", "{1: 3}"),
+        ("@dataclass", "@dataclass(frozen=True)"),
+    ],
+)
+def test_what_is_evaluated_counts(old, new):
+    assert old in BARE
+    assert code_of_text(BARE.replace(old, new)) != code_of_text(ANNOTATED)
+
+
+def test_annotations_count_where_they_are_evaluated():
+    bare, annotated = (text.split("\n", 1)[1] for text in (BARE, ANNOTATED))
+    assert code_of_text(bare) != code_of_text(annotated)
 
 
 def test_the_real_chapters_reach_part_of_the_package():

@@ -1,12 +1,16 @@
 """The house: what is pinned, what is listed, and that no file knows the machine it came from."""
 
 import re
+import shutil
 import subprocess
+import sys
 import tomllib
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from tools.chapters import ROOT, chapters, pages
 
@@ -37,9 +41,35 @@ def pages_listed(toc: dict) -> list[str]:
 
 
 def requirements(path: Path) -> dict[str, str]:
-    lines = (line.split("#")[0].strip() for line in path.read_text("utf-8").splitlines())
-    pairs = (line.split("==") for line in lines if line)
-    return {name.lower().replace("_", "-"): version for name, version in pairs}
+    """The pinned versions in a file, and in the one that it includes."""
+    found = {}
+    for line in path.read_text("utf-8").splitlines():
+        words = line.split("#")[0].split()
+        if words[:1] == ["-r"]:
+            found |= requirements(path.with_name(words[1]))
+        elif words:
+            name, version = words[0].split("==")
+            found[normal(name)] = version
+    return found
+
+
+def normal(name: str) -> str:
+    return name.lower().replace("_", "-")
+
+
+def brought_along(names: set[str]) -> set[str]:
+    """These distributions and all that they require on this machine."""
+    found: set[str] = set()
+    waiting = [(name, frozenset({""})) for name in names]
+    while waiting:
+        name, extras = waiting.pop()
+        for text in requires(name) or ():
+            needed = Requirement(text)
+            wanted = any(not needed.marker or needed.marker.evaluate({"extra": e}) for e in extras)
+            if wanted and (normal(needed.name) not in found or needed.extras):
+                waiting.append((normal(needed.name), frozenset({"", *needed.extras})))
+        found.add(name)
+    return found
 
 
 def committed_files() -> list[Path]:
@@ -81,7 +111,51 @@ def test_requirements_are_pinned_within_the_resolved_set():
     assert direct.items() <= resolved.items()
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "constraints.txt"])
+PAGES = brought_along(set(requirements(ROOT / "requirements-pages.txt")))
+
+
+def distributions(modules: set[str]) -> set[str]:
+    homes = packages_distributions()
+    return {normal(home) for module in modules for home in homes.get(module.split(".")[0], ())}
+
+
+def test_what_only_runs_or_checks_chapters_is_not_among_what_the_pages_need():
+    others = {"torch", "jupyterlab", "cvxpy", "pytest", "nbval", "playwright", "ruff", "hypothesis"}
+    assert others <= set(requirements(ROOT / "requirements.txt"))
+    assert not PAGES & others
+
+
+def test_the_extensions_and_the_package_are_among_what_the_pages_need():
+    settings = yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))["sphinx"]
+    extensions = set(settings["config"]["extensions"]) - set(settings["local_extensions"])
+    assert distributions(extensions) <= PAGES
+    code = "import sys, mfbook; mfbook.plots; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert "matplotlib.pyplot" in loaded.stdout.split()
+    assert distributions(set(loaded.stdout.split())) - {"mfbook"} <= PAGES
+
+
+@pytest.mark.parametrize(
+    ("target", "installs"),
+    [
+        ("book", ["requirements-pages.txt"]),
+        *(
+            (target, ["requirements-pages.txt", "requirements.txt"])
+            for target in ("test", "quick", "lab", "execute", "bench", "coverage")
+        ),
+    ],
+)
+def test_a_target_installs_what_it_needs(tmp_path, target, installs):
+    for path in ("Makefile", "pyproject.toml", "_config.yml", "_toc.yml"):
+        shutil.copy(ROOT / path, tmp_path)
+    for path in ROOT.glob("*.txt"):
+        shutil.copy(path, tmp_path)
+    (tmp_path / "book" / "_static").mkdir(parents=True)
+    said = subprocess.run(["make", "-n", target], cwd=tmp_path, capture_output=True, text=True)
+    assert re.findall(r"-m pip install .* -r (\S+)", said.stdout) == installs
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-pages.txt", "constraints.txt"])
 def test_requirements_name_no_place_to_fetch_from(name):
     assert not REGISTRY.search((ROOT / name).read_text("utf-8"))
 

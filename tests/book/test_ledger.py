@@ -1,7 +1,6 @@
 """The ledger, the chapters and the checks say the same thing."""
 
 import re
-from collections import defaultdict
 from contextlib import chdir
 
 import pytest
@@ -9,45 +8,48 @@ import yaml
 
 import mfbook as mf
 from mfbook.book.claims import LEDGER, Claim, ClaimFailed
-from tools.chapters import chapters
+from tools.chapters import Chapter, chapters
 
 CALL = re.compile(r"mf\.claim\(\s*[\"']([\w.-]+)[\"']\s*\)")
 ROWS = {row.id: row for row in mf.ledger()}
 
 
-def checks_by_chapter() -> dict[str, list[str]]:
-    """The ids that the code cells of each chapter check, in order."""
-    found = defaultdict(list)
-    for chapter in chapters():
-        for cell in chapter.read_source().cells:
-            if cell.cell_type == "code":
-                found[chapter.name] += CALL.findall(cell.source)
-    return found
+CHAPTERS = chapters()
+every_chapter = pytest.mark.parametrize("chapter", CHAPTERS, ids=[c.name for c in CHAPTERS])
 
 
-def test_every_row_is_checked_in_its_own_chapter_and_every_check_has_a_row():
-    called = {(id, chapter) for chapter, ids in checks_by_chapter().items() for id in ids}
-    assert called == {(row.id, row.chapter) for row in ROWS.values()}
+def checks_of(chapter: Chapter) -> list[str]:
+    """The ids that the code cells of a chapter check, in order."""
+    cells = (cell for cell in chapter.read_source().cells if cell.cell_type == "code")
+    return [id for cell in cells for id in CALL.findall(cell.source)]
 
 
-def test_no_claim_is_settled_in_two_cells():
-    """A second card would have the first one's anchor, so chain the checks in one cell."""
-    ids = [id for found in checks_by_chapter().values() for id in found]
-    assert len(ids) == len(set(ids))
+def rows_of(chapter: Chapter) -> set[str]:
+    return {row.id for row in ROWS.values() if row.chapter == chapter.name}
 
 
-def test_every_row_has_a_stored_card_with_evidence():
+@every_chapter
+def test_every_row_is_checked_in_its_own_chapter_and_every_check_has_a_row(chapter):
+    """A second card of a row would have the first one's anchor, so chain the checks in one cell."""
+    assert sorted(checks_of(chapter)) == sorted(rows_of(chapter))
+
+
+def test_every_row_belongs_to_a_chapter():
+    assert {row.chapter for row in ROWS.values()} <= {chapter.name for chapter in CHAPTERS}
+
+
+@every_chapter
+def test_every_row_has_a_stored_card_with_evidence(chapter):
     shown = set()
-    for chapter in chapters():
-        for cell in chapter.read_twin().cells:
-            for output in cell.get("outputs", []):
-                text = output.get("data", {}).get("text/plain", "")
-                match = re.match(r"✓ (\S+) \[([\w-]+)\] .+", text)
-                if match:
-                    assert match[2] == ROWS[match[1]].verdict, "run the chapter again"
-                    assert f'id="claim-{match[1]}"' in output["data"]["text/html"]
-                    shown.add(match[1])
-    assert shown == set(ROWS)
+    for cell in chapter.read_twin().cells:
+        for output in cell.get("outputs", []):
+            text = output.get("data", {}).get("text/plain", "")
+            match = re.match(r"✓ (\S+) \[([\w-]+)\] .+", text)
+            if match:
+                assert match[2] == ROWS[match[1]].verdict, "run the chapter again"
+                assert f'id="claim-{match[1]}"' in output["data"]["text/html"]
+                shown.add(match[1])
+    assert shown == rows_of(chapter)
 
 
 def test_the_file_is_in_the_form_of_the_rows():
@@ -79,7 +81,7 @@ def test_every_item_of_the_finished_parts_is_settled():
 
 def run_until(chapter: str, id: str, old: str, new: str) -> None:
     """Run a chapter's code up to the check of a claim, with one thing broken."""
-    [found] = [c for c in chapters() if c.name == chapter]
+    [found] = [c for c in CHAPTERS if c.name == chapter]
     namespace: dict = {}
     broken = False
     with chdir(found.source.parent):  # where a chapter finds its data

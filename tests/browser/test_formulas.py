@@ -1,83 +1,67 @@
-"""No displayed formula is cut, and none pushes the page aside."""
+"""Formulas and figures that do not fit: each check of them sees the fault that it is there for."""
+
+from contextlib import ExitStack
 
 import pytest
 
 from tests.browser.test_pages import PAGES
-from tests.browser.watch import DESKTOP, OPEN_ALL, PHONE, load, watched
+from tests.browser.watch import (
+    OPEN_ALL,
+    PHONE,
+    cut_formulas,
+    load,
+    small_figures,
+    unmarked,
+    watched,
+)
 
-# Each displayed formula with what it needs and what it has. The box around a numbered one holds
-# its number, too.
-CUT = """() => [...document.querySelectorAll('mjx-container[display="true"]')].flatMap(box => {
-  const outer = box.closest('div.math') || box;
-  const words = (box.querySelector('mjx-assistive-mml')?.textContent || '').replace(/\\s+/g, '');
-  const name = outer.id || words.slice(0, 60);
-  return [[box, 'formula'], [outer, 'box']]
-    .filter(([node]) => node.scrollWidth > node.clientWidth)
-    .map(([node, what]) => `${what} of ${node.scrollWidth} pixels in ${node.clientWidth}: ${name}`);
-})"""
-# On a phone a long formula scrolls, in a box that shows that there is more.
-UNMARKED = """() => [...document.querySelectorAll('mjx-container[display="true"], .mf-wide')]
-  .filter(box => box.scrollWidth > box.clientWidth + 1 &&
-    !(box.classList.contains('mf-more') && box.tabIndex === 0 &&
-      getComputedStyle(box).maskImage.includes('gradient')))
-  .map(box => box.outerHTML.slice(0, 120))"""
+PIXEL = "data:image/gif;base64,R0lGODlhAQABAAAAACw="
+WIDE = '<mjx-container display="true" style="{}"><i style="{}">x</i></mjx-container>'
 
 
-def test_no_formula_is_cut_on_a_desktop(browser, site):
-    """All pages at once, so that one run lists everything that is to be broken into lines."""
-    cut = []
-    for path in PAGES:
-        with watched(browser, site) as (page, _):
-            page.set_viewport_size(DESKTOP)
-            load(page, f"{site}/{path}")
-            page.evaluate(OPEN_ALL)
-            cut += [f"{path}: {one}" for one in page.evaluate(CUT)]
-    assert not cut, "\n".join(["break these into lines:", *cut])
+@pytest.fixture
+def show(browser, tmp_path):
+    """A page of this body in a tab of its own."""
 
+    def show(body: str):
+        page_file = tmp_path / "page.html"
+        page_file.write_text(body, "utf-8")
+        page = tabs.enter_context(watched(browser, page_file.as_uri()))[0]
+        page.goto(page_file.as_uri())
+        return page
 
-def test_what_scrolls_on_a_phone_says_so(browser, site):
-    unmarked, scrolling = [], 0
-    for path in PAGES:
-        with watched(browser, site) as (page, wrong):
-            page.set_viewport_size(PHONE)
-            load(page, f"{site}/{path}")
-            page.evaluate(OPEN_ALL)
-            page.evaluate("() => new Promise(done => setTimeout(done, 200))")
-            unmarked += [f"{path}: {one}" for one in page.evaluate(UNMARKED)]
-            scrolling += page.locator(".mf-more").count()
-            assert not wrong
-    assert not unmarked
-    assert scrolling > 0
-
-
-def test_figures_keep_a_legible_size_on_a_phone(browser, site):
-    """Letters of 9 points in a figure of 7 inches are about 11 pixels at a width of 620."""
-    small = []
-    for path in PAGES:
-        with watched(browser, site) as (page, _):
-            page.set_viewport_size(PHONE)
-            load(page, f"{site}/{path}")
-            page.evaluate(OPEN_ALL)
-            widths = page.evaluate(
-                "() => [...document.querySelectorAll('div.cell_output img')]"
-                ".map(one => [one.getBoundingClientRect().width, one.naturalWidth])"
-            )
-            small += [f"{path}: {width} of {full}" for width, full in widths if width < 600]
-    assert not small
+    with ExitStack() as tabs:
+        yield show
 
 
 @pytest.mark.parametrize(
     ("body", "seen"),
     [
-        ('<mjx-container display="true" style="{}"><i style="{}">x</i></mjx-container>', True),
-        ('<mjx-container display="true" style="{}">x</mjx-container>', False),
+        (WIDE.format("display: block; overflow: auto", "display: block; width: 2000px"), True),
+        ('<mjx-container display="true">x</mjx-container>', False),
     ],
 )
-def test_a_cut_formula_is_seen(browser, tmp_path, body, seen):
-    page_file = tmp_path / "page.html"
-    page_file.write_text(
-        body.format("display: block; overflow: auto", "display: block; width: 2000px"), "utf-8"
-    )
-    with watched(browser, page_file.as_uri()) as (page, _):
-        page.goto(page_file.as_uri())
-        assert bool(page.evaluate(CUT)) is seen
+def test_a_formula_that_does_not_fit_is_seen(show, body, seen):
+    page = show(body)
+    assert bool(cut_formulas(page)) is seen
+    assert bool(unmarked(page)) is seen
+
+
+@pytest.mark.parametrize(("width", "seen"), [(300, True), (620, False)])
+def test_a_figure_that_is_shown_too_small_is_seen(show, width, seen):
+    body = f'<div class="cell_output"><img src="{PIXEL}" style="width: {width}px"></div>'
+    assert bool(small_figures(show(body))) is seen
+
+
+def test_something_scrolls_on_a_phone(browser, site):
+    """Otherwise nothing would be looked at where a page is searched for what scrolls unmarked."""
+
+    def scrolls(path: str) -> bool:
+        with watched(browser, site) as (page, _):
+            page.set_viewport_size(PHONE)
+            load(page, f"{site}/{path}")
+            page.evaluate(OPEN_ALL)
+            page.wait_for_timeout(200)
+            return page.locator(".mf-more").count() > 0
+
+    assert any(scrolls(path) for path in PAGES)

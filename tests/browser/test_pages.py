@@ -4,35 +4,54 @@ import pytest
 
 from tests.browser.conftest import HTML
 from tests.browser.watch import (
+    DESKTOP,
     OPEN_ALL,
+    PHONE,
     VIEWS,
     axe_violations,
+    cut_formulas,
     images_without_words,
     load,
     raw_tex,
+    small_figures,
     sticking_out,
+    unmarked,
     watched,
 )
 
-PAGES = sorted(
+# The largest first, so that no worker begins with one when the others are done.
+PAGES = [
     page.relative_to(HTML).as_posix()
-    for page in HTML.rglob("*.html")
+    for page in sorted(HTML.rglob("*.html"), key=lambda page: (-page.stat().st_size, page))
     # index.html only sends the reader on to the first page.
     if "_static" not in page.parts and page != HTML / "index.html"
-)
+]
+
+
+def misfits(page) -> list[str]:
+    """What does not fit into its box, before axe-core changes the page."""
+    found = []
+    if page.viewport_size == DESKTOP:
+        found += [f"to be broken into lines: {one}" for one in cut_formulas(page)]
+    if page.viewport_size == PHONE:
+        page.wait_for_timeout(200)  # what scrolls is marked when its size is known
+        found += [f"scrolls and does not say so: {one}" for one in unmarked(page)]
+        found += [f"a figure too small to read: {one}" for one in small_figures(page)]
+    return found
 
 
 def faults(page, address: str) -> list[str]:
     """What is wrong with a page, in every way that it can be looked at."""
     found = []
     for window, theme, rules in VIEWS:
+        where = f"{window['width']} pixels, {theme}"
         if page.viewport_size != window or page.url != address:
             page.set_viewport_size(window)
             load(page, address)
             page.evaluate(OPEN_ALL)
+            found += [f"{where}: {one}" for one in misfits(page)]
         page.emulate_media(color_scheme=theme)
         page.wait_for_function(f"document.documentElement.dataset.theme === '{theme}'")
-        where = f"{window['width']} pixels, {theme}"
         found += [f"{where}: wider than the window: {box}" for box in sticking_out(page)]
         found += [f"{where}: {one}" for one in axe_violations(page, rules)]
     found += [f"raw TeX: {text}" for text in raw_tex(page)]

@@ -64,6 +64,27 @@ STICKING_OUT = """() => {
   return wide.slice(0, 5);
 }"""
 
+# Each displayed formula with what it needs and what it has. The box around a numbered one holds
+# its number, too.
+CUT = """() => [...document.querySelectorAll('mjx-container[display="true"]')].flatMap(box => {
+  const outer = box.closest('div.math') || box;
+  const words = (box.querySelector('mjx-assistive-mml')?.textContent || '').replace(/\\s+/g, '');
+  const name = outer.id || words.slice(0, 60);
+  return [[box, 'formula'], [outer, 'box']]
+    .filter(([node]) => node.scrollWidth > node.clientWidth)
+    .map(([node, what]) => `${what} of ${node.scrollWidth} pixels in ${node.clientWidth}: ${name}`);
+})"""
+# On a phone a long formula scrolls, in a box that shows that there is more.
+UNMARKED = """() => [...document.querySelectorAll('mjx-container[display="true"], .mf-wide')]
+  .filter(box => box.scrollWidth > box.clientWidth + 1 &&
+    !(box.classList.contains('mf-more') && box.tabIndex === 0 &&
+      getComputedStyle(box).maskImage.includes('gradient')))
+  .map(box => box.outerHTML.slice(0, 120))"""
+# Letters of 9 points in a figure of 7 inches are about 11 pixels at a width of 620.
+FIGURES = """() => [...document.querySelectorAll('div.cell_output img')]
+  .map(one => [one.getBoundingClientRect().width, one.naturalWidth])"""
+LEGIBLE = 600
+
 
 @contextmanager
 def watched(browser: Browser, site: str) -> Iterator[tuple[Page, list[str]]]:
@@ -114,6 +135,19 @@ def images_without_words(page: Page) -> list[str]:
 
 def sticking_out(page: Page) -> list[str]:
     return page.evaluate(STICKING_OUT)
+
+
+def cut_formulas(page: Page) -> list[str]:
+    return page.evaluate(CUT)
+
+
+def unmarked(page: Page) -> list[str]:
+    return page.evaluate(UNMARKED)
+
+
+def small_figures(page: Page) -> list[str]:
+    widths = page.evaluate(FIGURES)
+    return [f"{width} of {full} pixels" for width, full in widths if width < LEGIBLE]
 
 
 @cache

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mfbook.flow.shallow.dense import GAUSS, LARGEST_GROWTH
 from mfbook.flow.shallow.field import Gradient, LargeField, times
+from mfbook.flow.shallow.kernel import GAUSS, LARGEST_GROWTH
 from mfbook.flow.shallow.krylov import Krylov
 from mfbook.flow.shallow.phi import phi_functions
 from mfbook.flow.shallow.rosenbrock import C2, C3, difference, inside, second_stage, third_stage
@@ -63,11 +63,11 @@ class Exponential:
         if not self.space.reach(h, KNOWN * tol) and not anyway:
             return 20 * tol
 
-        def phi(x: np.ndarray, *theta: float) -> tuple[np.ndarray, ...]:
+        def phi(x: np.ndarray, *theta: float) -> np.ndarray:
             return phi_functions(h * np.array(theta)[:, None] * x)
 
-        def at(x: np.ndarray, theta: float) -> tuple[np.ndarray, ...]:
-            return tuple(values[0] for values in phi(x, theta))
+        def at(x: np.ndarray, theta: float) -> np.ndarray:
+            return phi_functions(h * theta * x)
 
         shift = self.space.apply(lambda x: second_stage(h, at(x, C2)))
         second = self._space_of(self._nonlinear(shift), h, tol)

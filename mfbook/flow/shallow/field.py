@@ -7,11 +7,13 @@ columns [A; Bᵀ] of shape (..., p, k), p = m + n.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 from scipy.sparse import csr_array
 
+from mfbook.flow.shallow.kernel import FieldArrays
 from mfbook.flow.shallow.units import Units
 from mfbook.problems.protocols import Problem, reads_entries
 
@@ -39,6 +41,9 @@ class Field(Protocol):
     curvature: float  # the largest eigenvalue of ∇²f
     basis: np.ndarray | None
     blocks: list[np.ndarray] | None  # coordinates that S(W) does not couple (`sectors`)
+
+    @property
+    def arrays(self) -> FieldArrays: ...
 
     def residual(self, Z: np.ndarray, /) -> np.ndarray: ...
 
@@ -155,6 +160,23 @@ class CompletionField:
         S[..., self.m + self.j, self.i] = -2 * self.weight * residual
         return S
 
+    @cached_property
+    def arrays(self) -> FieldArrays:
+        """The field for compiled code: measurement l is entry (i, j)."""
+        count = len(self.i)
+        return FieldArrays(
+            of=np.arange(count),
+            i=np.asarray(self.i, dtype=np.int64),
+            j=np.asarray(self.j, dtype=np.int64),
+            c=np.ones(count),
+            values=np.array(self.values),
+            weight=float(self.weight),
+            m=self.m,
+            p=self.p,
+            E=np.zeros((0, 0)),
+            label=np.zeros(self.p, dtype=np.int64),
+        )
+
     def derivative(self, Z: np.ndarray) -> np.ndarray:
         """dr/dZ as a matrix (N, p k)."""
         count, k = len(self.i), Z.shape[1]
@@ -199,10 +221,35 @@ class SensingField:
         W = D[: self.m] @ Z[self.m :].T + Z[: self.m] @ D[self.m :].T
         return 2 * self.weight * np.einsum("lij,l->ij", self.X, np.einsum("lij,ij->l", self.X, W))
 
+    @cached_property
+    def arrays(self) -> FieldArrays:
+        """The field for compiled code: measurement l is the sum over its terms."""
+        of, i, j = (np.ascontiguousarray(index) for index in np.nonzero(self.X))
+        return FieldArrays(
+            of=of,
+            i=i,
+            j=j,
+            c=self.X[of, i, j],
+            values=np.array(self.values),
+            weight=float(self.weight),
+            m=self.m,
+            p=self.p,
+            E=np.zeros((0, 0)),
+            label=label_of(self.blocks, self.p),
+        )
+
     def derivative(self, Z: np.ndarray) -> np.ndarray:
         top = self.X @ Z[self.m :]
         bottom = np.swapaxes(self.X, 1, 2) @ Z[: self.m]
         return np.concatenate([top, bottom], axis=1).reshape(len(self.values), -1)
+
+
+def label_of(blocks: list[np.ndarray] | None, count: int) -> np.ndarray:
+    """The number of each coordinate's block; 0 where there are none."""
+    label = np.zeros(count, dtype=np.int64)
+    for k, block in enumerate(blocks or []):
+        label[block] = k
+    return label
 
 
 class Part:

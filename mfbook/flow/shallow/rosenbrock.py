@@ -18,38 +18,43 @@ eigenvectors (`dense`) and for Krylov spaces (`exponential`) alike.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-# φ_1, φ_2, φ_3, φ_4 of arrays of numbers.
-Phi = Sequence[np.ndarray] | np.ndarray
+from mfbook.flow.shallow.compiled import compiled
 
 C2, C3 = 0.5, 0.9
 
 
-def second_stage(h: float, phi: Phi) -> np.ndarray:
+@compiled
+def second_stage(h: float, phi: np.ndarray) -> np.ndarray:
     """The weight of F, with the φ's at c_2."""
     return C2 * h * phi[0]
 
 
-def third_stage(h: float, phi_early: Phi, phi_late: Phi) -> tuple[np.ndarray, np.ndarray]:
+@compiled
+def third_stage(
+    h: float, phi_early: np.ndarray, phi_late: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """The weights of F and D_2, with the φ's at c_2 and at c_3."""
     return C3 * h * phi_late[0], h * (27 / 25 * phi_early[2] + 729 / 125 * phi_late[2])
 
 
-def inside(h: float, theta: np.ndarray, phi: Phi) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+@compiled
+def inside(
+    h: float, theta: float | np.ndarray, phi: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The weights of F, D_2 and D_3 in Z(θh) − Z, with the φ's at θ."""
-    _, _, phi3, phi4 = phi
+    phi3, phi4 = phi[2], phi[3]
     second = h * (18 * theta**3 * phi3 - 60 * theta**4 * phi4)
     third = h * 250 / 81 * (6 * theta**4 * phi4 - theta**3 * phi3)
     return h * theta * phi[0], second, third
 
 
-def difference(h: float, phi: Phi) -> tuple[np.ndarray, np.ndarray]:
+@compiled
+def difference(h: float, phi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The weights of D_2 and D_3 in the step less that of the embedded method of order three.
 
     The embedded method has D(τ) = 4 D_2 τ²; the φ's are those at θ = 1.
     """
-    _, _, phi3, phi4 = phi
+    phi3, phi4 = phi[2], phi[3]
     return h * (10 * phi3 - 60 * phi4), h * 250 / 81 * (6 * phi4 - phi3)
