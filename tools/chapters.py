@@ -11,12 +11,14 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import jupytext
-import nbformat
 import yaml
 
 from tools.dependencies import code_of_module, reached_modules
+
+if TYPE_CHECKING:
+    import nbformat
 
 ROOT = Path(__file__).resolve().parent.parent
 # Under this key a twin's metadata holds the hashes of what its outputs were made from.
@@ -39,9 +41,13 @@ class Chapter:
         return self.book / f"{self.name}.ipynb"
 
     def read_source(self) -> nbformat.NotebookNode:
+        import jupytext  # takes seconds to import, as nbformat does
+
         return jupytext.read(self.source)
 
     def read_twin(self) -> nbformat.NotebookNode | None:
+        import nbformat
+
         return nbformat.read(self.twin, as_version=4) if self.twin.exists() else None
 
 
