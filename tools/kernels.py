@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 # Two kernels run at once on two cores. One thread each is faster than four threads that
 # compete, and it fixes the order of summation, so that stored numbers come out again.
@@ -15,5 +17,9 @@ ENVIRONMENT = {
 
 
 def prepare() -> None:
-    """Set it for this process and for the kernels that it starts."""
+    """Set it for this process and for the kernels that it starts, and compile the engine.
+
+    Else two kernels would each compile it, and say so in the outputs of a chapter.
+    """
     os.environ.update(ENVIRONMENT)
+    subprocess.run([sys.executable, "-m", "mfbook.flow.shallow.compiled"], check=True)

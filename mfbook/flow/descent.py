@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -276,7 +276,6 @@ def _trajectory(records, final, n_iters, reason, steps, batch) -> Trajectory:
     loss = np.stack(records.loss).reshape(count, *batch)
     norm = np.stack(records.norm).reshape(count, *batch)
     t = np.multiply.outer(iterations, steps)
-    singular_values = np.linalg.svd(np.where(np.isfinite(path), path, 0.0), compute_uv=False)
 
     dense_output = _Interpolation(path, iterations, steps, batch)
     single = not batch
@@ -286,16 +285,61 @@ def _trajectory(records, final, n_iters, reason, steps, batch) -> Trajectory:
         t=t,
         loss=loss,
         gradient_norm=norm,
-        singular_values=singular_values,
         W=path[-1],
         factors=tuple(array.reshape(*batch, *array.shape[1:]) for array in final),
-        phases=resting_phases(t, loss, norm, singular_values, dense_output) if single else (),
         converged=bool(shaped == LOSS_REACHED) if single else shaped == LOSS_REACHED,
         reason=str(shaped) if single else shaped,
         n_steps=int(n_steps) if single else n_steps,
         n_gradients=int(n_steps) + 1 if single else n_steps + 1,
         dense_output=dense_output,
+        readings=_Recorded(path),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Recorded:
+    """What is read off the recorded W, (T, …, m, n)."""
+
+    path: np.ndarray
+
+    def singular_values(self, trajectory: Trajectory) -> np.ndarray:
+        return np.linalg.svd(np.where(np.isfinite(self.path), self.path, 0.0), compute_uv=False)
+
+    def phases(self, trajectory: Trajectory) -> tuple:
+        return () if np.ndim(trajectory.converged) else resting_phases(trajectory)
+
+    def log10_columns(self, trajectory: Trajectory) -> None:
+        return None
+
+    def one_of(self, batch: Trajectory, run: tuple[int, ...]) -> Trajectory:
+        # A run that stopped before the last of its batch repeats its end point from there on.
+        moving = np.flatnonzero(np.diff(batch.loss[(slice(None), *run)]))
+        there = (slice(moving[-1] + 2 if moving.size else 1), *run)
+        return replace(
+            batch,
+            t=batch.t[there[:1]] if batch.t.ndim == 1 else batch.t[there],
+            loss=batch.loss[there],
+            gradient_norm=batch.gradient_norm[there],
+            W=batch.W[run],
+            factors=tuple(factor[run] for factor in batch.factors),
+            converged=bool(batch.converged[run]),
+            reason=str(batch.reason[run]),
+            n_steps=int(batch.n_steps[run]),
+            n_gradients=int(batch.n_gradients[run]),
+            dense_output=_OneOf(batch.dense_output, run),
+            readings=_Recorded(self.path[there]),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _OneOf:
+    """The dense output of one run of a batch; a class, so that it can be pickled."""
+
+    batch: Callable[[float], np.ndarray]
+    run: tuple[int, ...]
+
+    def __call__(self, t: float) -> np.ndarray:
+        return self.batch(t)[self.run]
 
 
 @dataclass(frozen=True, eq=False)

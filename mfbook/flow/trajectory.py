@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 
@@ -60,13 +62,26 @@ class Phase:
     factors: tuple[np.ndarray, ...] | None = None
 
 
+class Readings(Protocol):
+    """What a method computes of a run only when it is asked, each given the trajectory."""
+
+    def singular_values(self, trajectory: Trajectory) -> np.ndarray: ...
+
+    def phases(self, trajectory: Trajectory) -> tuple[Phase, ...]: ...
+
+    def log10_columns(self, trajectory: Trajectory) -> np.ndarray | None: ...
+
+    def one_of(self, trajectory: Trajectory, run: tuple[int, ...]) -> Trajectory:
+        """One run of a batch."""
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Trajectory:
     """A path of W(t) = product of the factors, from its start to where it was stopped.
 
     For one run the shapes are as below. For a batch of runs (factors with leading axes) every
-    field gains those axes: in front, or behind T where there is a T; `t` gains them only if the
-    runs have different step sizes. A batch carries no `phases`: take one run, `trajectory[k]`.
+    field gains those axes: in front, or behind T where there is a T; `t` gains them unless all
+    runs have the same times. A batch carries no `phases`: take one run, `trajectory[k]`.
 
     Attributes
     ----------
@@ -100,10 +115,8 @@ class Trajectory:
     t: np.ndarray
     loss: np.ndarray
     gradient_norm: np.ndarray
-    singular_values: np.ndarray
     W: np.ndarray
     factors: tuple[np.ndarray, ...]
-    phases: tuple
     converged: bool | np.ndarray
     reason: str | np.ndarray
     n_steps: int | np.ndarray
@@ -112,7 +125,19 @@ class Trajectory:
     dense_factors: Callable[[float], tuple[np.ndarray, ...]] | None = field(
         default=None, repr=False
     )
-    log10_columns: np.ndarray | None = field(default=None, repr=False)
+    readings: Readings = field(kw_only=True, repr=False)
+
+    @cached_property
+    def singular_values(self) -> np.ndarray:
+        return self.readings.singular_values(self)
+
+    @cached_property
+    def phases(self) -> tuple[Phase, ...]:
+        return self.readings.phases(self)
+
+    @cached_property
+    def log10_columns(self) -> np.ndarray | None:
+        return self.readings.log10_columns(self)
 
     @property
     def advice(self) -> str:
@@ -147,30 +172,7 @@ class Trajectory:
         That is an integer, or a tuple of one integer an axis. Raises TypeError for slices and
         whatever else is no integer, IndexError for an index that is out of range.
         """
-        run = self._index(run if isinstance(run, tuple) else (run,))
-        # A run that stopped before the last of its batch repeats its end point from there on.
-        moving = np.flatnonzero(np.diff(self.loss[(slice(None), *run)]))
-        length = moving[-1] + 2 if moving.size else 1
-        t = self.t if self.t.ndim == 1 else self.t[(slice(None), *run)]
-        series = {
-            name: getattr(self, name)[(slice(length), *run)]
-            for name in ("loss", "gradient_norm", "singular_values")
-        }
-        series["t"] = t[:length]
-
-        dense_output = _OneOf(self.dense_output, run)
-        return replace(
-            self,
-            **series,
-            W=self.W[run],
-            factors=tuple(factor[run] for factor in self.factors),
-            phases=resting_phases(**series, W_at=dense_output),
-            converged=bool(self.converged[run]),
-            reason=str(self.reason[run]),
-            n_steps=int(self.n_steps[run]),
-            n_gradients=int(self.n_gradients[run]),
-            dense_output=dense_output,
-        )
+        return self.readings.one_of(self, self._index(run if isinstance(run, tuple) else (run,)))
 
     def _index(self, run: tuple) -> tuple[int, ...]:
         axes = np.shape(self.converged)
@@ -199,15 +201,80 @@ class Trajectory:
         )
 
 
+def batch_of(runs: np.ndarray) -> Trajectory:
+    """A batch from an array of trajectories, each repeating its end point once it has stopped."""
+    first = runs.flat[0]
+    count = max(len(run.t) for run in runs.flat)
+
+    def series(name: str) -> np.ndarray:
+        """(T, …) → (T, *axes, …)."""
+        arrays = [_prolonged(getattr(run, name), count) for run in runs.flat]
+        stacked = np.stack(arrays, axis=1)
+        return stacked.reshape(count, *runs.shape, *stacked.shape[2:])
+
+    def each(name: str, dtype=None) -> np.ndarray:
+        return np.array([getattr(run, name) for run in runs.flat], dtype=dtype).reshape(runs.shape)
+
+    return Trajectory(
+        t=series("t"),
+        loss=series("loss"),
+        gradient_norm=series("gradient_norm"),
+        W=np.stack([run.W for run in runs.flat]).reshape(*runs.shape, *first.W.shape),
+        factors=tuple(
+            np.stack([run.factors[k] for run in runs.flat]).reshape(*runs.shape, *factor.shape)
+            for k, factor in enumerate(first.factors)
+        ),
+        converged=each("converged"),
+        reason=each("reason", object),
+        n_steps=each("n_steps"),
+        n_gradients=each("n_gradients"),
+        dense_output=_AllOf(runs, "W_at"),
+        dense_factors=_AllOf(runs, "factors_at"),
+        readings=_Runs(runs, count),
+    )
+
+
+def _prolonged(array: np.ndarray, count: int) -> np.ndarray:
+    return np.concatenate([array, np.repeat(array[-1:], count - len(array), axis=0)])
+
+
 @dataclass(frozen=True, eq=False)
-class _OneOf:
-    """The dense output of one run of a batch; a class, so that it can be pickled."""
+class _AllOf:
+    """A dense output of all runs at one time, each at its end from there on."""
 
-    batch: Callable[[float], np.ndarray]
-    run: tuple[int, ...]
+    runs: np.ndarray
+    name: str
 
-    def __call__(self, t: float) -> np.ndarray:
-        return self.batch(t)[self.run]
+    def __call__(self, t: float):
+        found = [getattr(run, self.name)(min(t, run.t[-1])) for run in self.runs.flat]
+        if self.name == "W_at":
+            return np.stack(found).reshape(*self.runs.shape, *found[0].shape)
+        return tuple(
+            np.stack(factors).reshape(*self.runs.shape, *factors[0].shape)
+            for factors in zip(*found, strict=True)
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Runs:
+    """The readings of a batch that consists of trajectories."""
+
+    runs: np.ndarray
+    count: int
+
+    def singular_values(self, trajectory: Trajectory) -> np.ndarray:
+        arrays = [_prolonged(run.singular_values, self.count) for run in self.runs.flat]
+        stacked = np.stack(arrays, axis=1)
+        return stacked.reshape(self.count, *self.runs.shape, stacked.shape[-1])
+
+    def phases(self, trajectory: Trajectory) -> tuple:
+        return ()
+
+    def log10_columns(self, trajectory: Trajectory) -> None:
+        return None
+
+    def one_of(self, trajectory: Trajectory, run: tuple[int, ...]) -> Trajectory:
+        return self.runs[run]
 
 
 def resting_times(gradient_norm: np.ndarray, prominence: float = 10.0) -> list[int]:
@@ -239,14 +306,14 @@ def resting_times(gradient_norm: np.ndarray, prominence: float = 10.0) -> list[i
     return [*rests, len(log) - 1]
 
 
-def resting_phases(t, loss, gradient_norm, singular_values, W_at) -> tuple[Phase, ...]:
+def resting_phases(run: Trajectory) -> tuple[Phase, ...]:
     """The phases of one run, read off its recorded path: where `resting_times` finds rests.
 
     The rank at a rest counts singular values above a thousandth of the largest that the run
     reaches: what has not grown yet is far below that, what has been learned far above.
     """
-    ranks = (singular_values > 1e-3 * singular_values.max()).sum(axis=-1)
+    ranks = (run.singular_values > 1e-3 * run.singular_values.max()).sum(axis=-1)
     return tuple(
-        Phase(float(t[k]), int(ranks[k]), W_at(float(t[k])), float(loss[k]))
-        for k in resting_times(gradient_norm)
+        Phase(float(run.t[k]), int(ranks[k]), run.W_at(float(run.t[k])), float(run.loss[k]))
+        for k in resting_times(run.gradient_norm)
     )

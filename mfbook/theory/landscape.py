@@ -240,7 +240,7 @@ def _is_minimum(problem, A, B, tol: float) -> bool:
         seen = problem.measure(J.T.reshape(-1, m, n)).T
         left, sizes, right = np.linalg.svd(seen, full_matrices=False)
         # What a step longer than the reach would be needed for stays.
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
             parts = np.where(sizes > 0, (left.T @ -residual) / sizes, 0.0)
         step = right.T @ np.where(np.abs(parts) <= reach, parts, 0.0)
         E, F = E + step[: m * h].reshape(m, h), F + step[m * h :].reshape(h, n)

@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 
-from mfbook.flow import gradient_flow, progress, run, trajectory
+from mfbook.flow import gradient_flow, progress, trajectory
 from mfbook.models import small_init
 from mfbook.problems import MatrixCompletion, MatrixSensing, examples
 
@@ -183,7 +183,7 @@ def test_a_scale_that_is_no_start_is_refused(scale):
         ((np.ones((2, 3)), np.ones((2, 2))), {}, ValueError, "multiply to the problem's shape"),
         ((np.ones((2, 2)),), {}, ValueError, "two factors"),
         ((np.ones((2, 2)),) * 3, {}, ValueError, "two factors"),
-        ((np.ones((5, 2, 2)),) * 2, {}, ValueError, "one run"),
+        ((np.ones((5, 2, 2)),) * 2, {"log10_scale": [1.0, 2.0]}, ValueError, "leading axes"),
         ((1j * np.ones((2, 2)),) * 2, {}, TypeError, "real"),
         (np.ones((2, 2, 2)), {}, TypeError, "tuple"),
         ((np.ones((2, 2)),) * 2, {"log10_scale": 60}, ValueError, "double precision"),
@@ -229,7 +229,7 @@ def test_an_interrupt_returns_what_there_is(monkeypatch):
     assert threading.current_thread() is threading.main_thread()
     # A shell starts what it runs in the background with interrupts ignored.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    monkeypatch.setattr(run.Progress, "update", interrupt)
+    monkeypatch.setattr(progress.Progress, "update", interrupt)
     try:
         result = gradient_flow(examples.disconnected_3x3, small_init((3, 3), rng=0), log10_scale=-8)
     finally:

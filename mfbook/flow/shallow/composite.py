@@ -209,19 +209,19 @@ class Composite:
             total += float(np.sum((times(G, X) * np.exp(column.ell)) ** 2))
         return self.units.rate * self.units.factor * np.sqrt(total)
 
-    def losses_and_norms(self, samples) -> tuple[np.ndarray, np.ndarray]:
+    def losses_and_norms(self, times) -> tuple[np.ndarray, np.ndarray]:
         """At the times of all steps up to the end; those of a single part are at hand."""
         kept = 0
         if len(self.paths) == 1:
             path = self.paths[0]
-            # The last sample may lie inside a step.
-            inside = path.states[len(samples) - 1].t != self.end()
-            kept = min(len(path.norms), len(samples) - inside)
+            # The last of the times may lie inside a step.
+            inside = path.states[len(times) - 1].t != self.end()
+            kept = min(len(path.norms), len(times) - inside)
             loss = self.least + self.units.loss * np.array(path.losses[:kept])
             norm = self.units.rate * self.units.factor * np.array(path.norms[:kept])
         else:
             loss, norm = np.zeros(0), np.zeros(0)
-        rest = samples[kept:]
+        rest = [self.at(t) for t in times[kept:]]
         return (
             np.append(loss, [self.loss(columns) for columns in rest]),
             np.append(norm, [self.gradient_norm(columns) for columns in rest]),

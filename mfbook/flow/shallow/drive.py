@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
+from operator import attrgetter
 
 import numpy as np
 from scipy.sparse.linalg import svds
@@ -117,9 +118,8 @@ class Path:
 
         From the end of the path on it is the last state.
         """
-        times = [state.t for state in self.states]
-        k = int(np.clip(np.searchsorted(times, t, side="right") - 1, 0, len(times) - 1))
-        h = min(t, times[-1]) - times[k]
+        k = max(bisect_right(self.states, t, key=attrgetter("t")) - 1, 0)
+        h = min(t, self.t) - self.states[k].t
         if not h > 0:
             return self.states[k]
         if self._last[0] != k:
@@ -202,7 +202,7 @@ def follow(path: Path, *, rtol, t_max):
             rates, basis = stepper.S_eigen
             quiet = ~state.active
             bound = time_to_reach(
-                state.X[:, quiet],
+                np.ascontiguousarray(state.X[:, quiet]),
                 state.ell[quiet],
                 np.where(np.abs(rates) <= rate_floor, 0.0, rates),
                 basis,
@@ -241,7 +241,7 @@ def _runs_away(path, far: float) -> bool:
     size = np.sum(np.exp(2 * state.ell))
     if size <= far:
         return False
-    before = bisect_right(path.states, state.t / 10, key=lambda s: s.t) - 1
+    before = bisect_right(path.states, state.t / 10, key=attrgetter("t")) - 1
     smaller = np.sum(np.exp(2 * path.states[before].ell)) * GROWN <= size
     return smaller and path.losses[-1] >= FALLEN * path.losses[before]
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mfbook.flow.shallow.dense import GAUSS, LARGEST_GROWTH
 from mfbook.flow.shallow.field import times
+from mfbook.flow.shallow.kernel import GAUSS, LARGEST_GROWTH
 from mfbook.flow.shallow.krylov import Krylov
 from mfbook.flow.shallow.phi import phi_functions
 from mfbook.flow.shallow.rosenbrock import C2, C3, difference, inside, second_stage, third_stage
@@ -57,7 +57,7 @@ class Exponential:
             return phi_functions(h * np.array(theta)[:, None] * x)
 
         def at(x, theta):
-            return tuple(values[0] for values in phi(x, theta))
+            return phi_functions(h * theta * x)
 
         shift = self.space.apply(lambda x: second_stage(h, at(x, C2)))
         second = self._space_of(self._nonlinear(shift), h, tol)

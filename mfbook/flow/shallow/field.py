@@ -7,9 +7,12 @@ columns [A; Bᵀ] of shape (..., p, k), p = m + n.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 from scipy.sparse import csr_array
 
+from mfbook.flow.shallow.kernel import FieldArrays
 from mfbook.flow.shallow.units import Units
 
 # Up to this many entries of W a masked dense matrix is faster than gathering the observed ones:
@@ -113,6 +116,23 @@ class CompletionField:
         S[..., self.m + self.j, self.i] = -2 * self.weight * residual
         return S
 
+    @cached_property
+    def arrays(self) -> FieldArrays:
+        """The field for compiled code: measurement l is entry (i, j)."""
+        count = len(self.i)
+        return FieldArrays(
+            of=np.arange(count),
+            i=np.asarray(self.i, dtype=np.int64),
+            j=np.asarray(self.j, dtype=np.int64),
+            c=np.ones(count),
+            values=np.array(self.values),
+            weight=float(self.weight),
+            m=self.m,
+            p=self.p,
+            E=np.zeros((0, 0)),
+            label=np.zeros(self.p, dtype=np.int64),
+        )
+
     def derivative(self, Z):
         """dr/dZ as a matrix (N, p k)."""
         count, k = len(self.i), Z.shape[1]
@@ -156,10 +176,35 @@ class SensingField:
         W = D[: self.m] @ Z[self.m :].T + Z[: self.m] @ D[self.m :].T
         return 2 * self.weight * np.einsum("lij,l->ij", self.X, np.einsum("lij,ij->l", self.X, W))
 
+    @cached_property
+    def arrays(self) -> FieldArrays:
+        """The field for compiled code: measurement l is the sum over its terms."""
+        of, i, j = (np.ascontiguousarray(index) for index in np.nonzero(self.X))
+        return FieldArrays(
+            of=of,
+            i=i,
+            j=j,
+            c=self.X[of, i, j],
+            values=np.array(self.values),
+            weight=float(self.weight),
+            m=self.m,
+            p=self.p,
+            E=np.zeros((0, 0)),
+            label=label_of(self.blocks, self.p),
+        )
+
     def derivative(self, Z):
         top = self.X @ Z[self.m :]
         bottom = np.swapaxes(self.X, 1, 2) @ Z[: self.m]
         return np.concatenate([top, bottom], axis=1).reshape(len(self.values), -1)
+
+
+def label_of(blocks, count: int) -> np.ndarray:
+    """The number of each coordinate's block; 0 where there are none."""
+    label = np.zeros(count, dtype=np.int64)
+    for k, block in enumerate(blocks or []):
+        label[block] = k
+    return label
 
 
 class Part:

@@ -255,9 +255,8 @@ class LargeStepper:
                 X, ell = normalised(series(h * self.G, self.Y[:, k:], tol), state.ell[quiet])
                 return self._columns(h, self.Z, X, ell, state.V[:, quiet]), 0.0
             rates, basis = self.S_eigen
-            X, ell, V = linear_flow(
-                state.X[:, quiet], state.ell[quiet], state.V[:, quiet], h * rates, basis
-            )
+            X, V = (np.ascontiguousarray(array[:, quiet]) for array in (state.X, state.V))
+            X, ell, V = linear_flow(X, state.ell[quiet], V, h * rates, basis)
             return self._columns(h, self.Z, X, ell, V), 0.0
         if again:
             method = self.record.method
@@ -292,11 +291,11 @@ class LargeStepper:
         if error > tol and not again:
             return None, error
         quiet = self.order[k:]
-        X, ell = normalised(new[:, k:], state.ell[quiet])
+        X, ell = normalised(np.ascontiguousarray(new[:, k:]), state.ell[quiet])
         return self._columns(h, new[:, :k], X, ell, state.V[:, quiet]), error
 
     def _columns(self, h, Z, X, ell, V):
-        Za, la = normalised(Z, np.zeros(Z.shape[1]))
+        Za, la = normalised(np.ascontiguousarray(Z), np.zeros(Z.shape[1]))
         X, ell = np.concatenate([Za, X], axis=1), np.concatenate([la, ell])
         V = np.concatenate([self.state.V[:, self.order[: self.k]], V], axis=1)
         return Columns(self.state.t + h, X, ell, V, np.arange(len(ell)) < self.k)

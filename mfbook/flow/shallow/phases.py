@@ -6,7 +6,7 @@ import numpy as np
 
 from mfbook.flow.shallow.composite import Composite
 from mfbook.flow.shallow.gauge import time_to_reach
-from mfbook.flow.shallow.sectors import eigh
+from mfbook.flow.shallow.kernel import eigh
 from mfbook.flow.trajectory import Phase, resting_times
 
 # Rates and directions of escape are computed up to this many rows and columns of a part.
@@ -64,9 +64,11 @@ def _escape(run: Composite, columns):
         field = path.field
         if field.p > LARGEST_EIGENPROBLEM:
             continue
-        rates, basis = eigh(field, field.S(field.residual(column.Z)))
+        S = field.S(field.residual(column.Z))
+        rates, basis = eigh(S, field.arrays.label)
         quiet = ~column.active
-        wait = time_to_reach(column.X[:, quiet], column.ell[quiet], rates, basis, path.log_active)
+        X = np.ascontiguousarray(column.X[:, quiet])
+        wait = time_to_reach(X, column.ell[quiet], rates, basis, path.log_active)
         if rates[-1] > 0 and (wait < first or best[0] is None):
             top = path.whole(basis[:, -1:])[:, 0]
             u, v = np.zeros(run.problem.shape[0]), np.zeros(run.problem.shape[1])

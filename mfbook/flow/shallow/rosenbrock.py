@@ -18,31 +18,37 @@ eigenvectors (`dense`) and for Krylov spaces (`exponential`) alike.
 
 from __future__ import annotations
 
+from mfbook.flow.shallow.compiled import compiled
+
 C2, C3 = 0.5, 0.9
 
 
+@compiled
 def second_stage(h, phi):
     """The weight of F, with the φ's at c_2."""
     return C2 * h * phi[0]
 
 
+@compiled
 def third_stage(h, phi_early, phi_late):
     """The weights of F and D_2, with the φ's at c_2 and at c_3."""
     return C3 * h * phi_late[0], h * (27 / 25 * phi_early[2] + 729 / 125 * phi_late[2])
 
 
+@compiled
 def inside(h, theta, phi):
     """The weights of F, D_2 and D_3 in Z(θh) − Z, with the φ's at θ."""
-    _, _, phi3, phi4 = phi
+    phi3, phi4 = phi[2], phi[3]
     second = h * (18 * theta**3 * phi3 - 60 * theta**4 * phi4)
     third = h * 250 / 81 * (6 * theta**4 * phi4 - theta**3 * phi3)
     return h * theta * phi[0], second, third
 
 
+@compiled
 def difference(h, phi):
     """The weights of D_2 and D_3 in the step less that of the embedded method of order three.
 
     The embedded method has D(τ) = 4 D_2 τ²; the φ's are those at θ = 1.
     """
-    _, _, phi3, phi4 = phi
+    phi3, phi4 = phi[2], phi[3]
     return h * (10 * phi3 - 60 * phi4), h * 250 / 81 * (6 * phi4 - phi3)

@@ -14,11 +14,13 @@ makes up for; `falls_apart` tells where that is so, and the run is then repeated
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from mfbook.flow.shallow.field import SensingField
+from mfbook.flow.shallow.field import SensingField, label_of
 from mfbook.flow.shallow.gauge import graded
 
 # A direction counts as inside a subspace, and two blocks as uncoupled, to this many roundings.
@@ -60,6 +62,14 @@ class Reduced:
             weights = np.array([np.sum(E[block] ** 2, axis=0) for block in field.blocks])
             owner = weights.argmax(axis=0)
             self.blocks = [np.flatnonzero(owner == k) for k in range(len(field.blocks))]
+
+    @cached_property
+    def arrays(self):
+        """The field for compiled code: that of the inner one, in coordinates of E."""
+        inner = self.inner.arrays
+        E = inner.E @ self.E if inner.E.size else self.E
+        label = label_of(self.blocks, self.p)
+        return inner._replace(E=np.ascontiguousarray(E), label=label)
 
     def residual(self, Y):
         return self.inner.residual(self.E @ Y)
@@ -122,32 +132,6 @@ def apart(U, blocks, log_scale: float):
         X[block] = x
         found.append((X, ell, V))
     return tuple(np.concatenate(arrays, axis=-1) for arrays in zip(*found, strict=True))
-
-
-def eigh(field, S):
-    """Eigenvalues, rising, and eigenvectors of S(W), or of a stack of them; each in one sector."""
-    if field.blocks is None:
-        return np.linalg.eigh(S)
-    if S.ndim > 2:
-        pairs = [eigh(field, one) for one in S]
-        return np.array([values for values, _ in pairs]), np.array([basis for _, basis in pairs])
-    values, basis = np.zeros(len(S)), np.zeros_like(S)
-    for block in field.blocks:
-        values[block], basis[np.ix_(block, block)] = np.linalg.eigh(S[np.ix_(block, block)])
-    order = np.argsort(values, kind="stable")
-    return values[order], basis[:, order]
-
-
-def pure(field, X):
-    """Columns without the rounding that steps leave in sectors that are not theirs."""
-    if field.blocks is None or not X.shape[1]:
-        return X
-    owner = np.array([np.sum(X[block] ** 2, axis=0) for block in field.blocks]).argmax(axis=0)
-    cleaned = np.zeros_like(X)
-    for k, block in enumerate(field.blocks):
-        here = np.ix_(block, np.flatnonzero(owner == k))
-        cleaned[here] = X[here]
-    return cleaned
 
 
 def invariant_basis(field, X: np.ndarray) -> np.ndarray | None:
