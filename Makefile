@@ -11,7 +11,9 @@ RUN := $(VENV)/bin/python
 # What the pages need is installed first; the rest is when a chapter is to be run or checked.
 PAGES_SETUP := $(VENV)/.pages
 SETUP := $(VENV)/.set-up
-INSTALL := $(RUN) -m pip install --disable-pip-version-check --constraint constraints.txt
+INSTALL := $(RUN) -m pip install --disable-pip-version-check --no-compile --constraint constraints.txt
+# Pip would compile file after file on one core. Some packages carry files that are no Python.
+COMPILE := $(RUN) -m compileall -qq -j 0 $(VENV)/lib || true
 HTML := _build/html
 PORT ?= 8000
 BUILT := $(HTML)/.built
@@ -50,12 +52,14 @@ $(PAGES_SETUP): requirements-pages.txt constraints.txt
 	@$(RUN) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo 'Python has no working venv module; on Debian: apt install python3-venv' >&2; exit 1; }
 	$(INSTALL) -r requirements-pages.txt
+	@$(COMPILE)
 	@touch $@
 
 # The package is installed as it stands here, so only a change of its description needs this.
 $(SETUP): $(PAGES_SETUP) requirements.txt pyproject.toml
 	@echo 'Setting up .venv for running chapters: some minutes the first time.'
 	$(INSTALL) -r requirements.txt
+	@$(COMPILE)
 	@$(INSTALL) --quiet --no-deps -e .
 	@$(RUN) -m pip check
 	@touch $@

@@ -6,7 +6,7 @@ import math
 
 
 def below(x: float) -> str:
-    """The power of ten that |x| does not reach, from 1e-16 up: `below(3e-13)` is "below 1e-12".
+    """The power of ten, from 1e-16 up, above the size of x: `below(3e-13)` is "below 1e-12".
 
     What rounding makes differs from machine to machine, so a chapter prints a bound for it.
 

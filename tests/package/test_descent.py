@@ -10,6 +10,7 @@ from mfbook.flow.trajectory import DIVERGED, LOSS_REACHED, STEP_LIMIT, resting_t
 M3 = mf.examples.M3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
 def test_the_path_is_that_of_torch_sgd(depth):
     factors = mf.small_init((3, 3), depth=depth, rng=5)
@@ -47,6 +48,7 @@ def test_the_unfactored_model_keeps_what_it_cannot_see():
     assert np.array_equal(run.W[unseen], start[unseen])
 
 
+@pytest.mark.slow
 def test_a_batch_takes_the_same_path_as_single_runs():
     A, B = mf.small_init((3, 3), rng=2, batch=(4, 2))
     scale = np.array([1e-2, 1e-6])[:, None, None]
@@ -95,6 +97,7 @@ def test_records_are_bounded_and_interpolate_the_path():
         short.W_at(short.t[-1] + 1)
 
 
+@pytest.mark.slow
 def test_reasons():
     A, B = mf.small_init((3, 3), rng=1)
     assert mf.gradient_descent(M3, (A, B), lr=0.02, max_iters=3).reason == STEP_LIMIT
@@ -108,6 +111,7 @@ def test_reasons():
     assert mixed.converged.tolist() == [False, True, False]
 
 
+@pytest.mark.slow
 def test_phases_are_the_ranks_in_order():
     A, B = mf.small_init((4, 4), rng=3)
     problem = mf.examples.connected_4x4

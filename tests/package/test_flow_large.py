@@ -32,6 +32,7 @@ def assert_one_path(problem, exact, large):
     assert error < 10 * RTOL * size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("log10_scale", [-1, -3, -60])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_both_methods_follow_one_path(monkeypatch, seed, log10_scale):
@@ -44,6 +45,7 @@ def test_both_methods_follow_one_path(monkeypatch, seed, log10_scale):
     assert_one_path(problem, exact, large)
 
 
+@pytest.mark.slow
 def test_sparse_and_dense_products_are_the_same(monkeypatch):
     problem, factors = problem_of(2)
     in_large_mode(monkeypatch)
@@ -65,6 +67,7 @@ def test_large_sensing(monkeypatch):
     assert np.abs(run.W - W).max() < 1e-3
 
 
+@pytest.mark.slow
 def test_a_hundred_by_hundred_is_learned_with_few_gradients():
     """Rank 5, 5,000 entries, from 10^-100: gradient descent from 1e-3 takes over 30,000."""
     rng = np.random.default_rng(0)
@@ -93,6 +96,7 @@ def hundred(count, log10_scale=None):
     return gradient_flow(problem, (A, B), log10_scale=log10_scale, rtol=RTOL, loss_tol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("count", "log10_scale", "steps", "gradients"),
     [(2000, None, 130, 1300), (2000, -100, 200, 2600), (5000, None, 130, 3000)],
@@ -105,6 +109,7 @@ def test_a_hundred_by_hundred_costs_so_much(count, log10_scale, steps, gradients
     assert run.n_gradients <= gradients
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("log10_scale", [-2, -30])
 def test_forty_by_forty_in_both_ways(monkeypatch, log10_scale):
     problem, factors = problem_of(5, n=40, share=0.5)
@@ -116,6 +121,7 @@ def test_forty_by_forty_in_both_ways(monkeypatch, log10_scale):
     assert_one_path(problem, exact, large)
 
 
+@pytest.mark.slow
 def test_plateaus_without_a_singular_value_decomposition(monkeypatch):
     """The very large method: at rest the passive columns go by power series."""
     problem, factors = problem_of(3)
@@ -127,6 +133,7 @@ def test_plateaus_without_a_singular_value_decomposition(monkeypatch):
     assert_one_path(problem, exact, large)
 
 
+@pytest.mark.slow
 def test_dense_output_agrees_with_the_steps():
     """W_at on both sides of a step's end: a step is repeated by the method that took it."""
     run = hundred(2000, -100)

@@ -1,6 +1,7 @@
 """What gradient flow conserves, and what must not matter to it, on random problems."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -44,6 +45,7 @@ def largest(problem, *runs):
     return max(values, *(run.singular_values.max() for run in runs))
 
 
+@pytest.mark.slow
 @check
 def test_loss_falls_and_balance_is_kept(seed, log10_scale):
     """f never increases; AᵀA − BBᵀ keeps its value, entry (i, j) relative to |U_i||U_j|.
@@ -66,6 +68,7 @@ def test_loss_falls_and_balance_is_kept(seed, log10_scale):
         assert np.abs(drift).max() <= WITHIN * size + 1e-300
 
 
+@pytest.mark.slow
 @check
 def test_the_hidden_basis_does_not_matter(seed, log10_scale):
     rng = np.random.default_rng(seed)

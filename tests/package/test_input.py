@@ -330,6 +330,7 @@ def test_half_an_integer_is_refused(name):
         COUNTS[name][0](1.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", (NUMBERS | COUNTS).keys() - {"sweep n_jobs"})
 def test_numpy_numbers_are_numbers(name):
     give, _ = (NUMBERS | COUNTS)[name]
@@ -484,6 +485,7 @@ def test_however_few_records_are_kept_the_end_is_one_of_them(iters):
     assert run.t[-1] == pytest.approx(0.1 * iters) and run.t[0] == 0
 
 
+@pytest.mark.slow
 def test_a_problem_can_be_printed_where_only_ascii_can():
     code = "import mfbook as mf; print(mf.examples.M4, mf.claim('bai2024-def1').check(True, '★'))"
     environment = {"PYTHONIOENCODING": "ascii", "PATH": "", "PYTHONPATH": ":".join(sys.path)}

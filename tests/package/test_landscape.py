@@ -118,6 +118,7 @@ def test_a_wrong_hessian_is_seen():
         assert far(wrong, exact) > 0.01
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None)
 @given(seeds, shapes, st.integers(0, 2), st.booleans(), st.data())
 def test_wide_factors_have_saddles_and_global_minima_only(seed, shape, extra, sensing, data):

@@ -13,6 +13,7 @@ def flow_limit(problem, factors, **options):
     return run.W
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(30))
 def test_the_flow_from_almost_nothing_ends_there(seed):
     rng = np.random.default_rng([11, seed])

@@ -113,6 +113,7 @@ def test_products_of_vectors_have_rank_one(seed):
     np.testing.assert_allclose(found.W[problem.mask], observed, rtol=1e-13, atol=0)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10**9))
 @settings(max_examples=60, deadline=None)
 def test_transposing_permuting_and_scaling_change_nothing(seed):
@@ -129,6 +130,7 @@ def test_transposing_permuting_and_scaling_change_nothing(seed):
     assert second.lower_bound <= first.rank
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10**9))
 @settings(max_examples=60, deadline=None)
 def test_an_observation_more_never_lowers_the_rank(seed):
@@ -207,6 +209,7 @@ def test_elimination_excludes_what_no_submatrix_shows():
     assert "determined" in found.proof
 
 
+@pytest.mark.slow
 def test_a_quadratic_without_a_real_root():
     """Unobserved diagonals: sixteen minus four entries leave rank 2 finitely many completions."""
     mask = ~np.eye(4, dtype=bool)
@@ -218,6 +221,7 @@ def test_a_quadratic_without_a_real_root():
     assert len(real) == sum(answer.rank == 3 for answer in found)
 
 
+@pytest.mark.slow
 def test_a_real_root_is_not_excluded():
     """Entries of a real matrix of rank 2 always leave a common real zero."""
     rng = np.random.default_rng(1)
@@ -294,6 +298,7 @@ def test_data_over_hundreds_of_magnitudes(text):
     assert np.allclose(problem.measure(found.W), problem.targets, rtol=1e-12, atol=0)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10**9))
 @settings(max_examples=40, deadline=None)
 def test_the_unit_of_the_data_changes_no_rank(seed):

@@ -88,6 +88,7 @@ def test_complete_blocks_add_up():
     assert found.value == pytest.approx(nuclear(A) + nuclear(B), abs=1e-8)
 
 
+@pytest.mark.slow
 def test_it_agrees_with_cvxpy():
     cp = pytest.importorskip("cvxpy")
     problem = random_problem(7)
@@ -136,6 +137,7 @@ def test_nothing_but_zeros():
     assert (found.value, found.lower_bound, found.gap) == (0, 0, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entries", [2000, 5000])
 def test_one_hundred_by_one_hundred(entries):
     rng = np.random.default_rng(entries)
@@ -162,6 +164,7 @@ def test_li_et_al_proposition_b2_trace(R):
     assert np.linalg.eigvalsh(found.W)[0] > -1e-13 * found.value
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10**9))
 @example(seed=146654)  # a degenerate optimum: the gap stays at 2e-7 of the value
 @settings(max_examples=40, deadline=None)
@@ -285,12 +288,14 @@ def hard(kind):
     return MatrixCompletion(U * 10.0 ** -np.arange(30) @ V, random_mask(rng, (30, 30), 450))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["few entries", "many magnitudes"])
 def test_where_douglas_rachford_stops_short_another_solver_is_asked(kind):
     found = min_nuclear_norm(hard(kind))
     assert found.converged and found.gap <= 1e-6 * found.value
 
 
+@pytest.mark.slow
 def test_an_answer_that_did_not_arrive_says_so():
     rng = np.random.default_rng(0)
     problem = MatrixCompletion(random_low_rank(rng, (40, 40), 3), random_mask(rng, (40, 40), 480))

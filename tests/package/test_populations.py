@@ -49,6 +49,7 @@ def test_problems_differ_and_so_do_seeds(population):
     assert truths.isdisjoint(problem.truth.tobytes() for problem in others)
 
 
+@pytest.mark.slow
 def test_connected_sets_of_entries_are_equally_likely():
     # Three entries of a 3×3 matrix whose graph is connected: 36 paths and 6 stars.
     count, sets = 200, 42
