@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 # Two kernels run at once on two cores. One thread each is faster than four threads that
 # compete, and it fixes the order of summation, so that stored numbers come out again.
@@ -15,6 +16,8 @@ ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
 }
 
+ENGINE = Path(__file__).resolve().parent.parent / "mfbook" / "flow" / "shallow"
+
 
 def prepare() -> None:
     """Set it for this process and for the kernels that it starts, and compile the engine.
@@ -22,4 +25,12 @@ def prepare() -> None:
     Else two kernels would each compile it, and say so in the outputs of a chapter.
     """
     os.environ.update(ENVIRONMENT)
-    subprocess.run([sys.executable, "-m", "mfbook.flow.shallow.compiled"], check=True)
+    if not compiled():
+        subprocess.run([sys.executable, "-m", "mfbook.flow.shallow.compiled"], check=True)
+
+
+def compiled() -> bool:
+    """Whether what Numba keeps on disk is younger than the engine's code."""
+    sources = [path.stat().st_mtime for path in ENGINE.glob("*.py")]
+    kept = [path.stat().st_mtime for path in ENGINE.glob("__pycache__/kernel.*.nbi")]
+    return bool(kept) and max(kept) > max(sources)
