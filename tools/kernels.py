@@ -30,7 +30,7 @@ def prepare() -> None:
 
 
 def compiled() -> bool:
-    """Whether what Numba keeps on disk is younger than the engine's code."""
+    """Whether what Numba keeps on disk is younger than the engine's code, if there is any."""
     sources = [path.stat().st_mtime for path in ENGINE.glob("*.py")]
     kept = [path.stat().st_mtime for path in ENGINE.glob("__pycache__/kernel.*.nbi")]
-    return bool(kept) and max(kept) > max(sources)
+    return not sources or (bool(kept) and max(kept) > max(sources))
