@@ -20,7 +20,8 @@ FILES = {
     "tests/package/test_import.py": "def test():\n    exec('import sys, mfbook')\n",
     "tests/book/test_saw.py": "from tools import saw\n\n\ndef test():\n    assert saw.TEETH == 9\n",
     "book/page.md": "# A page\n",
-    "pytest.ini": "[pytest]\npythonpath = .\nmarkers = slow\naddopts = -p no:nbval\n",
+    "pytest.ini": "[pytest]\npythonpath = .\nmarkers = slow\n"
+    "addopts = -p no:nbval -p no:hypothesispytest\n",
     ".gitignore": "__pycache__/\n.pytest_cache/\n",
 }
 

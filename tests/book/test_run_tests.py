@@ -17,7 +17,9 @@ def root(tmp_path, monkeypatch):
         "import pytest\n\n\ndef test_a(): pass\n\n\ndef test_b(): pytest.skip('no')\n", "utf-8"
     )
     (tmp_path / "test_two.py").write_text("def test_c(): assert False\n", "utf-8")
-    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -p no:nbval\n", "utf-8")
+    (tmp_path / "pytest.ini").write_text(
+        "[pytest]\naddopts = -p no:nbval -p no:hypothesispytest\n", "utf-8"
+    )
     (tmp_path / "pyproject.toml").write_text("[tool.ruff]\n", "utf-8")
     monkeypatch.setattr(run_tests, "ROOT", tmp_path)
     monkeypatch.setattr(run_tests, "REPORTS", tmp_path / "reports")

@@ -178,7 +178,6 @@ def test_a_sensing_problem_leaves_zero_along_its_weighted_measurements():
     assert angle(np.concatenate(escape.direction) / np.sqrt(2), aim / np.sqrt(2)) < 1e-12
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("entry", "first"), [(0.2, "M3"), (0.6, "M3"), (0.8, "entry")])
 def test_a_head_start_decides_between_components(entry, first):
     """With 1/q < 1/σ_1 + (1 − σ_2/σ_1)/μ the lone entry q goes before the rest of M3.

@@ -23,6 +23,7 @@ def assert_same(one, other):
     assert [phase.rank for phase in one.phases] == [phase.rank for phase in other.phases]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("problem", [examples.M4, examples.disconnected_3x3])
 def test_a_batch_of_seeds_and_scales(problem):
     A, B = small_init(problem.shape, rng=0, batch=3)

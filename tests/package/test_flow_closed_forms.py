@@ -48,7 +48,6 @@ def gram_schmidt_of_start(U, V, A, B):
     return (Q * np.sign(np.diag(R))).T
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("log10_scale", [-12, -100, -10_000])
 def test_complete_bipartite_components_have_the_closed_form(seed, log10_scale):
@@ -76,7 +75,6 @@ def test_complete_bipartite_components_have_the_closed_form(seed, log10_scale):
     assert np.linalg.norm(run.W, "nuc") == pytest.approx(9.5, abs=1e-6)
 
 
-@pytest.mark.slow
 def test_the_angle_decides_the_disconnected_entry():
     problem = examples.disconnected_3x3
     for seed in range(4):
@@ -110,7 +108,6 @@ def test_not_small_enough_learns_less():
     assert 155 < run.W[1, 1] < 165
 
 
-@pytest.mark.slow
 def test_steps_do_not_depend_on_the_scale():
     problem = examples.connected_4x4
     factors = small_init((4, 4), rng=0)
@@ -126,7 +123,6 @@ CREEPING = [
 ]
 
 
-@pytest.mark.slow
 def test_a_connected_problem_that_stays_at_rank_three():
     """The loss creeps inside Ω_2 while W grows, so that σ_3 shrinks only logarithmically in α.
 

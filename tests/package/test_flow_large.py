@@ -45,7 +45,6 @@ def test_both_methods_follow_one_path(monkeypatch, seed, log10_scale):
     assert_one_path(problem, exact, large)
 
 
-@pytest.mark.slow
 def test_sparse_and_dense_products_are_the_same(monkeypatch):
     problem, factors = problem_of(2)
     in_large_mode(monkeypatch)

@@ -62,6 +62,7 @@ def test_a_start_of_full_rank_loses_none():
         assert np.allclose((X * np.exp(ell)) @ V.T, U, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [0.1, 3.0, 300.0])
 def test_a_linear_flow_of_any_length_keeps_the_subdominant_columns(length):
     """exp(T S) U with singular values apart by up to e^600, against 600-digit arithmetic."""
@@ -81,6 +82,7 @@ def test_a_linear_flow_of_any_length_keeps_the_subdominant_columns(length):
             assert abs(mpmath.exp(mpmath.mpf(log)) / sigma - 1) < 1e-12
 
 
+@pytest.mark.slow
 def test_the_time_to_reach_is_when_it_is_reached():
     rng = np.random.default_rng(4)
     basis = np.linalg.qr(rng.standard_normal((5, 5)))[0]

@@ -88,6 +88,7 @@ def test_the_hidden_basis_does_not_matter(seed, log10_scale):
     assert np.abs(B1 - Q @ B2).max() <= WITHIN * root
 
 
+@pytest.mark.slow
 @check
 def test_rotating_the_data_rotates_the_flow(seed, log10_scale):
     rng = np.random.default_rng(seed)

@@ -24,6 +24,7 @@ def reference_error(problem, factors, log10_scale, run, times):
     return [np.abs(run.W_at(t) - W).max() / scale for t, W in zip(times, references, strict=True)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "log10_scale"),
     [
@@ -53,6 +54,7 @@ def test_the_trajectory_is_that_of_many_digits(text, log10_scale):
     assert errors[-1] < 1e-6
 
 
+@pytest.mark.slow
 def test_accuracy_follows_rtol():
     problem = MatrixCompletion.from_text("1 2; 3 ?")
     factors = small_init((2, 2), rng=0)
@@ -62,6 +64,7 @@ def test_accuracy_follows_rtol():
         assert max(reference_error(problem, factors, -4, run, times)) < 10 * rtol
 
 
+@pytest.mark.slow
 def test_the_reference_agrees_with_mpmath():
     """The fixed-point Taylor series against mpmath's own integrator, to 40 digits."""
     problem = MatrixCompletion.from_text("1 2; 3 ?")

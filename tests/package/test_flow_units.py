@@ -43,6 +43,7 @@ def random_problem(rng, kind):
     return MatrixCompletion(rng.standard_normal((m, n)), mask)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["completion", "sensing"])
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(seed=seeds, exponent=exponents, log10_scale=st.sampled_from([0, -3, -40, -1000]))
@@ -70,6 +71,7 @@ def test_the_unit_of_the_measurements_does_not_matter_either(c):
     assert np.abs(two.W - one.W).max() <= WITHIN * np.abs(one.W).max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("c", UNITS)
 def test_descent_is_equivariant(c):
     problem, factors = examples.M4, scaled(small_init((2, 2), rng=0), 1e-3)
@@ -80,6 +82,7 @@ def test_descent_is_equivariant(c):
     assert np.abs(two.W / c - one.W).max() < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("c", UNITS)
 @pytest.mark.parametrize("name", ["connected_4x4", "disconnected_3x3", "runaway_3x3"])
 def test_greedy_learning_is_equivariant(name, c):

@@ -154,6 +154,7 @@ def test_slope_lies_between_the_bounds(seed, shape, h, sensing):
     assert critical_point_kind(problem, (A, B)) == "strict saddle"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_flows_rest_at_the_steepest_saddles(seed):
     rng = np.random.default_rng(seed)

@@ -13,7 +13,6 @@ def flow_limit(problem, factors, **options):
     return run.W
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(30))
 def test_the_flow_from_almost_nothing_ends_there(seed):
     rng = np.random.default_rng([11, seed])
@@ -60,6 +59,7 @@ def test_two_by_two_by_hand():
     assert W[1, 0] == pytest.approx(W[0, 1], rel=1e-12)
 
 
+@pytest.mark.slow
 def test_blocks_are_fitted_and_nuclear_norms_add():
     """Theorem 4 of Bai et al.: the trace of the polar factor is the sum of the blocks' norms."""
     rng = np.random.default_rng(5)

@@ -14,6 +14,7 @@ from mfbook.models import factors_of
 entries = st.floats(-100, 100, allow_nan=False)
 
 
+@pytest.mark.slow
 @given(
     arrays(float, (3, 4), elements=entries),
     arrays(float, (3, 4), elements=entries),

@@ -39,6 +39,7 @@ def printed(problem: mf.MatrixCompletion) -> str:
     return "; ".join(" ".join(row) for row in problem.words())
 
 
+@pytest.mark.slow
 def test_the_integer_example_fails_in_a_fresh_process():
     (rank, fits, third), (_, fits_far, third_far) = learned(printed(mf.examples.runaway_3x3))
     assert rank == 2 and fits and fits_far
@@ -46,11 +47,13 @@ def test_the_integer_example_fails_in_a_fresh_process():
     assert third_far == pytest.approx(0.394, abs=1e-3), "from 10^-1000 it is not"
 
 
+@pytest.mark.slow
 def test_a_smaller_integer_entry_makes_it_succeed():
     """With 3 in place of −3 nothing runs away: the test above is about this matrix."""
     assert [third < 1e-6 for *_, third in learned("2 1 1; -1 -1 -1; 2 3 ?")] == [True, True]
 
 
+@pytest.mark.slow
 def test_the_printed_local_minimum_fails_in_a_fresh_process():
     text = "? ? 19 162 -76; -135 -96 -3 54 -42; 95 ? 15 10 ?; 53 35 -13 ? 27; -52 -47 ? ? 23"
     (rank, _, _), (_, fits_far, third_far) = learned(text)

@@ -62,6 +62,7 @@ def folder(tmp_path):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_killed_sweep_loses_nothing_and_computes_nothing_twice(tmp_path, folder, jobs):
     script, store = tmp_path / "script.py", tmp_path / "store.jsonl"
@@ -220,6 +221,7 @@ def test_a_lambda_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").exists(), reason="looks for processes in /proc")
 def test_the_workers_of_a_killed_sweep_end_soon(tmp_path, folder):
     script, store = tmp_path / "script.py", tmp_path / "store.jsonl"
@@ -327,6 +329,7 @@ def test_the_line_of_progress_counts_what_was_known(tmp_path, capsys):
     assert "1/3" in err and "3/3" in err
 
 
+@pytest.mark.slow
 def test_importing_the_package_does_not_import_joblib():
     code = "import sys, mfbook; sys.exit('joblib' in sys.modules or 'tqdm' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
@@ -338,6 +341,7 @@ def computed_by(x):
     return [x * x, get_worker().name]
 
 
+@pytest.mark.slow
 def test_a_dask_cluster_computes_through_joblib(tmp_path):
     from distributed import Client, LocalCluster
 
