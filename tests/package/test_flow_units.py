@@ -13,6 +13,7 @@ from mfbook.problems import MatrixCompletion, MatrixSensing, examples
 from mfbook.problems.fit import LOSS_TOL, excess, fit_of, fits
 from mfbook.rivals.glrl import glrl
 from mfbook.theory.landscape import critical_point_kind, escape_direction, relative_gradient
+from tests.package.own import Own
 
 UNITS = [1e-150, 1e-40, 1e-6, 1e6, 1e40, 1e150]
 # Data in another unit are rounded anew, and a run may amplify that: two runs of one problem each
@@ -217,23 +218,12 @@ def test_descent_stops_by_the_excess_where_the_least_loss_is_large():
 def test_a_problem_is_what_answers():
     """A class of one's own runs wherever a problem does."""
 
-    class Trace:
-        shape, weight, observes_entries = (2, 2), 0.5, False
-        targets = attainable = np.array([3.0])
-        sizes = np.array([np.sqrt(2.0)])
-        parts = ((np.arange(2), np.arange(2)),)
-
-        def measure(self, W):
-            return np.trace(W, axis1=-2, axis2=-1)[..., None]
-
-        def adjoint(self, r):
-            return r[..., None] * np.eye(2)
-
     factors = scaled(small_init((2, 2), rng=0), 1e-2)
     known = MatrixSensing([np.eye(2)], [3.0])
-    assert gradient_flow(Trace(), factors).W == pytest.approx(gradient_flow(known, factors).W)
-    down = gradient_descent(Trace(), factors, lr=0.05)
+    own = Own(known)
+    assert gradient_flow(own, factors).W == pytest.approx(gradient_flow(known, factors).W)
+    down = gradient_descent(own, factors, lr=0.05)
     assert down.W == pytest.approx(gradient_descent(known, factors, lr=0.05).W)
-    assert glrl(Trace()).converged
+    assert glrl(own).converged
     with pytest.raises(TypeError, match="must be a MatrixCompletion or a MatrixSensing"):
         gradient_flow(type("Half", (), {"shape": (2, 2), "measure": None})(), factors)

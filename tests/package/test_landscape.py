@@ -24,6 +24,7 @@ from mfbook import (
 from mfbook.problems import MatrixCompletion, MatrixSensing
 from mfbook.rivals.glrl import glrl
 from mfbook.theory.landscape import fits
+from tests.package.own import Own
 
 seeds = st.integers(0, 2**32 - 1)
 shapes = st.tuples(st.integers(1, 4), st.integers(1, 4))
@@ -322,17 +323,6 @@ def test_what_is_left_of_a_gradient_never_hides_a_saddle_of_wide_factors():
     point = np.diag([1 + 3e-4, 0]), np.diag([1.0, 0])
     assert 1e-4 < relative_gradient(problem, point) < 1e-3
     assert critical_point_kind(problem, point) == "strict saddle"
-
-
-class Own:
-    """A problem of a class of one's own, with what engines ask and nothing else."""
-
-    observes_entries = False
-
-    def __init__(self, inner):
-        for name in ("shape", "weight", "parts", "targets", "attainable", "sizes"):
-            setattr(self, name, getattr(inner, name))
-        self.measure, self.adjoint = inner.measure, inner.adjoint
 
 
 def test_a_problem_of_ones_own_is_judged_and_learned_as_any_other():

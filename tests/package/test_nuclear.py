@@ -11,6 +11,7 @@ from mfbook.problems import MatrixCompletion, MatrixSensing
 from mfbook.problems.populations import random_low_rank, random_mask
 from mfbook.rivals.nuclear import dual_bound, min_nuclear_norm
 from mfbook.rivals.nuclear.minimum import ENOUGH
+from tests.package.own import Own
 
 
 def nuclear(W):
@@ -307,21 +308,8 @@ def test_an_answer_that_did_not_arrive_says_so():
 
 
 def test_a_problem_of_ones_own_is_certified_as_any_other():
-    class Trace:
-        """The trace, with what engines ask and nothing else."""
-
-        shape, weight, observes_entries = (2, 2), 0.5, False
-        targets = attainable = np.array([3.0])
-        sizes = np.array([np.sqrt(2.0)])
-        parts = ((np.arange(2), np.arange(2)),)
-
-        def measure(self, W):
-            return np.trace(W, axis1=-2, axis2=-1)[..., None]
-
-        def adjoint(self, r):
-            return r[..., None] * np.eye(2)
-
-    assert min_nuclear_norm(Trace()).value == pytest.approx(3.0)
-    assert dual_bound(Trace(), [1.0]) == pytest.approx(3.0)
+    trace = Own(MatrixSensing([np.eye(2)], [3.0]))
+    assert min_nuclear_norm(trace).value == pytest.approx(3.0)
+    assert dual_bound(trace, [1.0]) == pytest.approx(3.0)
     with pytest.raises(ValueError, match="one weight a measurement, 1, but has 2"):
-        dual_bound(Trace(), [1.0, 1.0])
+        dual_bound(trace, [1.0, 1.0])
