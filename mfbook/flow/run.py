@@ -109,8 +109,9 @@ def gradient_flow(
     inside it, where rounding cannot lead out. Where data have a symmetry that a generic start has
     not, or measurements commute, directions that no observation couples may fall below each
     other's rounding. Such data are noticed in components of up to 80 rows and columns; the run is
-    then repeated with every column perturbed by 1e-13 of its size after every step, and if the two
-    ends differ by more than 20 rtol, the run returns with `converged=False` and says so.
+    then repeated with every entry of the columns perturbed by 1e-13 of it after every step. If the
+    two ends differ by more than 20 rtol, or the sizes of the columns when they are first felt by
+    more than a tenth in their logarithms, the run returns with `converged=False` and says so.
 
     See also `disconnected_limit`, the limit α → 0 in closed form where it is known; `taylor_flow`,
     slow and in many digits; `gradient_descent`, the papers' literal procedure at any depth.

@@ -262,7 +262,7 @@ def _gradient_unit(problem: Problem) -> float:
 
 
 def _size(problem: Problem, W: np.ndarray) -> float:
-    """The largest singular value of W, or of the least-norm step from 0 towards the data."""
+    """The largest singular value of W, or the size of the data, if that is larger."""
     # Contradictory measurements may cancel in ∇f(0) up to rounding, which is then no size.
     least = 1e-9 * np.linalg.norm(problem.targets) / max(problem.sizes.max(), TINY)
     return max(float(np.linalg.norm(W, 2)), size_of_data(problem), float(least), TINY)

@@ -38,7 +38,7 @@ class Composite:
         loss_tol: float,
         shaker: np.random.Generator | None = None,
     ) -> None:
-        self.problem, self.rtol = problem, rtol
+        self.problem = problem
         A, B = arrays
         log_scale = log10_scale * np.log(10.0)
         largest = max(np.abs(array).max() for array in arrays)

@@ -56,7 +56,7 @@ class DenseStepper:
         self.Z = np.ascontiguousarray(state.Z)
         X = np.ascontiguousarray(state.X)
         found = kernel.state_of(field.arrays, self.Z, X, state.ell, field.curvature)
-        self.residual, self.S, self.F, self.loss, self.norm, self.at_rest = found
+        self.S, self.F, self.loss, self.norm, self.at_rest = found
         self.n_gradients = 1
         self._eigen: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
         self._S_eigen: tuple[np.ndarray, np.ndarray] | None = None

@@ -50,7 +50,6 @@ RATE_FLOOR = 1e-13
 # zero because no observation couples it stays so.
 SHAKE = 1e-13
 
-
 # A run is given up as unbounded where W exceeds FAR times y_max²/y_min, for the largest and the
 # smallest target that is not zero, has grown by GROWN while time grew tenfold, and the loss has not
 # fallen by FALLEN meanwhile. The quotient is as large as an unknown entry of a matrix of rank one
@@ -273,7 +272,7 @@ def _rounding(field: Field, Z: np.ndarray) -> float:
 
 
 def _runs_away(path: Path, far: float) -> bool:
-    """Whether W is far beyond the data and has grown on through the last tenth of its time."""
+    """Whether W is far beyond the data and has grown on while its time grew tenfold."""
     state = path.states[-1]
     size = np.sum(np.exp(2 * state.ell))
     if size <= far:

@@ -1,4 +1,4 @@
-"""One connected problem as the flow sees it: residuals, the matrix S, and their derivatives.
+"""One connected problem as the flow sees it: residuals, the matrix S, and its change.
 
 With U = [A; Bᵀ] the flow is dU/dt = S(W) U, S = [[0, −G], [−Gᵀ, 0]], G = ∇f(W). Residuals are
 affine in W, so everything follows from the linear maps W ↦ r and r ↦ G. Z below is a stack of
@@ -50,8 +50,6 @@ class Field(Protocol):
     def S(self, residual: np.ndarray, /) -> np.ndarray: ...
 
     def gradient(self, Z: np.ndarray, /) -> tuple[float, Gradient]: ...
-
-    def derivative(self, Z: np.ndarray, /) -> np.ndarray: ...
 
 
 class LargeField(Field, Protocol):
@@ -177,15 +175,6 @@ class CompletionField:
             label=np.zeros(self.p, dtype=np.int64),
         )
 
-    def derivative(self, Z: np.ndarray) -> np.ndarray:
-        """dr/dZ as a matrix (N, p k)."""
-        count, k = len(self.i), Z.shape[1]
-        K = np.zeros((count, self.p, k))
-        entries = np.arange(count)
-        K[entries, self.i] = Z[self.m + self.j]
-        K[entries, self.m + self.j] = Z[self.i]
-        return K.reshape(count, self.p * k)
-
 
 class SensingField:
     """All measurements of a sensing problem: one component."""
@@ -237,11 +226,6 @@ class SensingField:
             E=np.zeros((0, 0)),
             label=label_of(self.blocks, self.p),
         )
-
-    def derivative(self, Z: np.ndarray) -> np.ndarray:
-        top = self.X @ Z[self.m :]
-        bottom = np.swapaxes(self.X, 1, 2) @ Z[: self.m]
-        return np.concatenate([top, bottom], axis=1).reshape(len(self.values), -1)
 
 
 def label_of(blocks: list[np.ndarray] | None, count: int) -> np.ndarray:

@@ -79,8 +79,8 @@ def S_of(field: FieldArrays, r: np.ndarray) -> np.ndarray:
 @compiled
 def state_of(
     field: FieldArrays, Z: np.ndarray, X: np.ndarray, ell: np.ndarray, curvature: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, float, float, bool]:
-    """Residual, S, the slope F = S Z, the loss, the gradient's norm |S U|, and whether Z rests."""
+) -> tuple[np.ndarray, np.ndarray, float, float, bool]:
+    """S, the slope F = S Z, the loss, the gradient's norm |S U|, and whether Z rests."""
     d, count = X.shape
     r = residual_of(field, Z)
     S = S_of(field, r)
@@ -100,7 +100,7 @@ def state_of(
             speed += F[row, col] ** 2
             size += Z[row, col] ** 2
         rests = rests and np.sqrt(speed) <= REST * noise * np.sqrt(size)
-    return r, S, F, field.weight * np.sum(r * r), np.sqrt(square), rests
+    return S, F, field.weight * np.sum(r * r), np.sqrt(square), rests
 
 
 @compiled

@@ -7,9 +7,11 @@ computed flow leaves such an E by its rounding as soon as a direction outside of
 smallest E is found first, and the flow is integrated in coordinates of E.
 
 A generic start lies in no such E, but S(W) may still fall apart into blocks, its sectors, at all W
-that the run comes near to: where data have a symmetry, or measurements commute. Then what a column
-holds of one sector may fall below the rounding of what it holds of another, which nothing else
-makes up for; `falls_apart` tells where that is so, and the run is then repeated, shaken.
+that the run comes near to. Then what a column holds of one sector may fall below the rounding of
+what it holds of another, which nothing else makes up for. Where no measurement sees a product of
+two sectors (commuting ones, for instance), `in_sectors` finds them, and each keeps columns of its
+own. Where one does, because data and W have a symmetry, `falls_apart` tells, and the run is then
+repeated, shaken.
 """
 
 from __future__ import annotations
@@ -82,11 +84,6 @@ class Reduced:
 
     def gradient(self, Y: np.ndarray) -> tuple[float, Gradient]:
         return self.inner.gradient(self.E @ Y)
-
-    def derivative(self, Y: np.ndarray) -> np.ndarray:
-        k = Y.shape[1]
-        K = self.inner.derivative(self.E @ Y).reshape(-1, self.inner.p, k)
-        return np.einsum("lpk,pd->ldk", K, self.E).reshape(len(K), self.p * k)
 
 
 def in_sectors(field: SensingField) -> SensingField | Reduced:
