@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -283,7 +284,7 @@ class MatrixCompletion(LeastSquares):
         W[..., self.mask] = r
         return W
 
-    @property
+    @cached_property
     def parts(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """The connected components of the observed entries, as `components(mask)`."""
         return components(self.mask)

@@ -12,7 +12,7 @@ from itertools import permutations
 import networkx as nx
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.sparse import bmat, csr_array, sparray
+from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from mfbook.problems.checks import observed_mask, whole_number
@@ -70,9 +70,10 @@ def components(mask: ArrayLike) -> list[tuple[np.ndarray, np.ndarray]]:
     [([0, 1], [0, 1]), ([2], [2])]
     """
     mask = observed_mask(mask)
-    edges = csr_array(mask)
-    blocks: list[list[sparray | None]] = [[None, edges], [edges.T, None]]
-    _, label = connected_components(bmat(blocks), directed=False)
+    rows, cols = np.nonzero(mask)
+    size = sum(mask.shape)
+    edges = coo_array((np.ones(len(rows)), (rows, len(mask) + cols)), shape=(size, size))
+    _, label = connected_components(edges, directed=False)
     of_rows, of_cols = label[: len(mask)], label[len(mask) :]
     seen = dict.fromkeys(of_rows[mask.any(axis=1)])
     return [(np.flatnonzero(of_rows == k), np.flatnonzero(of_cols == k)) for k in seen]

@@ -12,6 +12,7 @@ from urllib.request import urlopen
 import nbformat
 import pytest
 
+from tests.browser.watch import tex_errors
 from tools.chapters import ROOT
 
 CHAPTER = "welcome"
@@ -121,7 +122,7 @@ def test_a_chapter_reads_well(browser, lab):
     assert not re.findall(r":::|\{[a-z:]+\}|\\[a-zA-Z]+", prose)
     assert "Definition 2.1" in prose and "Fig. 2.1" in prose and "Bai et al." in prose
     assert "Solution to Exercise 2.1" in text
-    assert page.locator("mjx-merror").count() == 0
+    assert not tex_errors(page)
     assert page.locator(".jp-RenderedMarkdown details[open]").count() == 0
     assert page.locator(".jp-CodeCell .jp-InputPlaceholder, .jp-Placeholder").count() > 0
     page.close()

@@ -4,10 +4,10 @@ import pytest
 
 from tests.browser.conftest import HTML
 from tests.browser.watch import (
+    AXE,
     DESKTOP,
     OPEN_ALL,
     PHONE,
-    VIEWS,
     axe_violations,
     cut_formulas,
     images_without_words,
@@ -15,6 +15,7 @@ from tests.browser.watch import (
     raw_tex,
     small_figures,
     sticking_out,
+    tex_errors,
     unmarked,
     watched,
 )
@@ -29,8 +30,8 @@ PAGES = [
 
 
 def misfits(page) -> list[str]:
-    """What does not fit into its box, before axe-core changes the page."""
-    found = []
+    """What does not fit into its box or into the window."""
+    found = [f"wider than the window: {box}" for box in sticking_out(page)]
     if page.viewport_size == DESKTOP:
         found += [f"to be broken into lines: {one}" for one in cut_formulas(page)]
     if page.viewport_size == PHONE:
@@ -42,21 +43,23 @@ def misfits(page) -> list[str]:
 
 def faults(page, address: str) -> list[str]:
     """What is wrong with a page, in every way that it can be looked at."""
-    found = []
-    for window, theme, rules in VIEWS:
-        where = f"{window['width']} pixels, {theme}"
-        if page.viewport_size != window or page.url != address:
-            page.set_viewport_size(window)
-            load(page, address)
-            page.evaluate(OPEN_ALL)
-            found += [f"{where}: {one}" for one in misfits(page)]
+    page.set_viewport_size(PHONE)
+    load(page, address)
+    page.evaluate(OPEN_ALL)
+    found = [f"raw TeX: {text}" for text in raw_tex(page)]
+    found += [f"TeX error: {text}" for text in tex_errors(page)]
+    found += [f"image without alt text: {source}" for source in images_without_words(page)]
+    for window in (PHONE, DESKTOP):
+        page.set_viewport_size(window)
+        found += [f"{window['width']} pixels: {one}" for one in misfits(page)]
+    # Last, for it changes the page.
+    for window, theme, rules in AXE:
+        page.set_viewport_size(window)
         page.emulate_media(color_scheme=theme)
         page.wait_for_function(f"document.documentElement.dataset.theme === '{theme}'")
-        found += [f"{where}: wider than the window: {box}" for box in sticking_out(page)]
-        found += [f"{where}: {one}" for one in axe_violations(page, rules)]
-    found += [f"raw TeX: {text}" for text in raw_tex(page)]
-    found += [f"TeX error: {text}" for text in page.locator("mjx-merror").all_inner_texts()]
-    found += [f"image without alt text: {source}" for source in images_without_words(page)]
+        found += [
+            f"{window['width']} pixels, {theme}: {one}" for one in axe_violations(page, rules)
+        ]
     return found
 
 

@@ -14,12 +14,14 @@ from playwright.sync_api import Browser, Page
 DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
 
-# How a page is looked at: the window, the theme, and what axe-core is asked. Nearly all of its
-# time goes into contrast, which depends on the theme alone, as all else depends on the window.
-VIEWS = [
-    (PHONE, "light", {"rules": {"color-contrast": {"enabled": False}}}),
+# What axe-core is asked, at a window and a theme. Nearly all of its time goes into contrast, which
+# depends on the theme alone. What a phone shows and a desktop does not is the theme's buttons, and
+# boxes that scroll.
+ON_A_PHONE = ["aria-hidden-focus", "button-name", "link-name", "scrollable-region-focusable"]
+AXE = [
     (DESKTOP, "light", {}),
     (DESKTOP, "dark", {"runOnly": ["color-contrast"]}),
+    (PHONE, "light", {"runOnly": ON_A_PHONE}),
 ]
 
 # Text that a reader sees outside code, where a backslash word or a pair of dollars is TeX that
@@ -46,6 +48,19 @@ ONE_WORD_A_COLOUR = """() => {
     if (seen.has(kind)) word.replaceWith(word.textContent);
     seen.add(kind);
   }
+}"""
+# Five elements of six are strokes that MathJax draws. Axe-core walks through them for every rule,
+# also where it is told to leave them out; a box of the same size tells it as much, for a formula
+# has a label and no text of its own to look at.
+BOXES_FOR_FORMULAS = """() => {
+  const drawn = [...document.querySelectorAll('mjx-container > svg')];
+  const sizes = drawn.map(one => one.getBoundingClientRect());
+  drawn.forEach((one, k) => {
+    one.replaceChildren();
+    one.style.width = sizes[k].width + 'px';
+    one.style.height = sizes[k].height + 'px';
+  });
+  document.querySelectorAll('mjx-assistive-mml').forEach(one => one.replaceChildren());
 }"""
 # The boxes that stick out of the window although nothing around them scrolls or clips them.
 STICKING_OUT = """() => {
@@ -122,6 +137,13 @@ def load(page: Page, address: str) -> None:
     page.evaluate("async () => { if (window.MathJax) await window.MathJax.startup.promise; }")
 
 
+def tex_errors(page: Page) -> list[str]:
+    """What MathJax could not read: its message, or the name of an unknown command, drawn red."""
+    return page.locator("mjx-assistive-mml :is(merror, mtext[mathcolor=red])").evaluate_all(
+        "found => found.map(one => one.getAttribute('data-mjx-error') || one.textContent)"
+    )
+
+
 def raw_tex(page: Page) -> list[str]:
     return RAW_TEX.findall(page.evaluate(VISIBLE_TEXT))
 
@@ -160,8 +182,8 @@ def axe_violations(page: Page, rules: dict[str, object]) -> list[str]:
     if not page.evaluate("() => 'axe' in window"):
         page.evaluate(axe_source())
         page.evaluate(ONE_WORD_A_COLOUR)
-    # What MathJax draws has a label and no text of its own to look at. Axe's preloading asks
-    # for style sheets at addresses that it resolves wrongly.
+        page.evaluate(BOXES_FOR_FORMULAS)
+    # Axe's preloading asks for style sheets at addresses that it resolves wrongly.
     options = {"preload": False, "resultTypes": ["violations"], **rules}
     found = page.evaluate(
         "async options => (await axe.run({exclude: [['mjx-container > *']]}, options)).violations",
