@@ -12,7 +12,8 @@ RUN := $(VENV)/bin/python
 PAGES_SETUP := $(VENV)/.pages
 SETUP := $(VENV)/.set-up
 INSTALL := $(RUN) -m pip install --disable-pip-version-check --no-compile --constraint constraints.txt
-# Pip would compile file after file on one core. Some packages carry files that are no Python.
+# Pip would compile file after file on one core. Some packages carry files that are no Python. The
+# pages need a tenth of what is installed, and the first build compiles that by itself.
 COMPILE := $(RUN) -m compileall -qq -j 0 $(VENV)/lib || true
 HTML := _build/html
 PORT ?= 8000
@@ -52,7 +53,6 @@ $(PAGES_SETUP): requirements-pages.txt constraints.txt
 	@$(RUN) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo 'Python has no working venv module; on Debian: apt install python3-venv' >&2; exit 1; }
 	$(INSTALL) -r requirements-pages.txt
-	@$(COMPILE)
 	@touch $@
 
 # The package is installed as it stands here, so only a change of its description needs this.
