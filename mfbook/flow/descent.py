@@ -17,7 +17,7 @@ from mfbook.flow.trajectory import (
     Trajectory,
     resting_phases,
 )
-from mfbook.models import factor_gradients, factors_of, product
+from mfbook.models import model_of
 from mfbook.problems.checks import real_array, real_number, require_problem, whole_number
 from mfbook.problems.fit import LOSS_TOL, fit_of
 from mfbook.problems.protocols import EntryProblem, Problem, reads_entries
@@ -85,7 +85,8 @@ def gradient_descent(
     (True, 'loss reached', 5.95)
     """
     loss = _StackedLoss(problem)
-    given = factors_of(loss.example, factors)
+    model = model_of(loss.example)
+    given = model.factors_of(loss.example, factors)
     batch = given[0].shape[:-2]
     loss.require_batch(batch)
     steps = _steps(lr, batch)
@@ -104,7 +105,7 @@ def gradient_descent(
     bound = goal = np.full(runs, np.inf)
     least = loss.least(runs)
     for iteration in range(max_iters + 1):
-        W = product(arrays)
+        W = model.product(arrays)
         value, G = loss.excess_and_gradient(W, alive)
         if iteration == 0:
             bound = DIVERGENCE_FACTOR * (value + least)
@@ -112,7 +113,7 @@ def gradient_descent(
         reached = value <= goal
         diverged = ~(value <= bound)
         stops = reached | diverged
-        gradients = factor_gradients(arrays, G)
+        gradients = model.gradients(arrays, G)
         if records.due(iteration) or iteration == max_iters or stops.any():
             norm = _norms(gradients)
             records.update(alive, W, value + least[alive], norm)

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mfbook.flow.trajectory import Trajectory, batch_of
-from mfbook.models import factors_of
+from mfbook.models import model_of
 from mfbook.problems.checks import flag, real_array, real_number, whole_number
 from mfbook.problems.fit import LOSS_TOL, require_size
-from mfbook.problems.protocols import Problem
+from mfbook.problems.protocols import Problem, is_symmetric
 
 if TYPE_CHECKING:
     from mfbook.flow.shallow.engine import Limits
@@ -125,40 +125,40 @@ def gradient_flow(
     >>> run.converged, round(float(run.W[1, 1]), 1), [phase.rank for phase in run.phases]
     (True, 200.0, [0, 1])
     """
-    A, B = _starts(problem, factors)
+    arrays = _starts(problem, factors)
     scales = _scales(log10_scale)
-    axes = _axes(A, scales)
-    _require_scale(problem, (A, B), scales)
+    axes = _axes(arrays[0], scales)
+    _require_scale(problem, arrays, scales)
     options = _options(loss_tol, rtol, t_max, max_steps)
     progress = None if progress is None else flag("progress", progress)
     # The engine is compiled code, and Numba takes half a second to import.
     from mfbook.flow.shallow.engine import flow
 
     if not axes:
-        return flow(problem, (A, B), log10_scale=float(scales), progress=progress, **options)
-    A, B = (np.broadcast_to(factor, axes + factor.shape[-2:]) for factor in (A, B))
+        return flow(problem, arrays, log10_scale=float(scales), progress=progress, **options)
+    arrays = tuple(np.broadcast_to(factor, axes + factor.shape[-2:]) for factor in arrays)
     scales = np.broadcast_to(scales, axes)
     runs = np.empty(axes, dtype=object)
     for k in np.ndindex(axes):
-        start, scale = (A[k], B[k]), float(scales[k])
+        start, scale = tuple(factor[k] for factor in arrays), float(scales[k])
         runs[k] = flow(problem, start, log10_scale=scale, progress=progress, **options)
     return batch_of(runs)
 
 
-def _starts(problem: Problem, factors: Sequence[ArrayLike]) -> tuple[np.ndarray, np.ndarray]:
-    arrays = factors_of(problem, factors)
-    if len(arrays) != 2:
+def _starts(problem: Problem, factors: Sequence[ArrayLike]) -> tuple[np.ndarray, ...]:
+    arrays = model_of(problem).factors_of(problem, factors)
+    if len(arrays) != 2 and not is_symmetric(problem):
         raise ValueError(
             f"gradient_flow follows two factors, W = A B, but got {len(arrays)}; use "
             "gradient_descent for another depth"
+            + (", or a SymmetricCompletion for W = U Uᵀ" if len(arrays) == 1 else "")
         )
-    A, B = arrays
-    if not (A.any(axis=(-2, -1)) | B.any(axis=(-2, -1))).all():
+    if not np.any([array.any(axis=(-2, -1)) for array in arrays], axis=0).all():
         raise ValueError(
             "the factors are zero, and zero is a critical point: the flow stays there for ever; "
-            "give directions, for example small_init(problem.shape, rng=0)"
+            "give directions, for example small_init(problem, rng=0)"
         )
-    return A, B
+    return arrays
 
 
 def _scales(log10_scale: float | ArrayLike) -> np.ndarray:
@@ -183,7 +183,7 @@ def _axes(A: np.ndarray, scales: np.ndarray) -> tuple[int, ...]:
 
 
 def _require_scale(
-    problem: Problem, arrays: tuple[np.ndarray, np.ndarray], scales: np.ndarray
+    problem: Problem, arrays: tuple[np.ndarray, ...], scales: np.ndarray
 ) -> None:
     require_size(problem)
     largest = scales.max() + np.log10(max(np.abs(array).max() for array in arrays))

@@ -11,6 +11,9 @@ from typing import Any, Protocol, SupportsIndex
 import numpy as np
 
 LOSS_REACHED = "loss reached"
+# For U Uᵀ, where no matrix that is positive semidefinite fits any better (Li, Luo & Lyu 2021,
+# Lemma A.2).
+LEAST_REACHED = "least loss over the cone W ⪰ 0 reached: λ₁(−∇f(W)) ≤ 0 to within the tolerance"
 STEP_LIMIT = "step limit"
 TIME_LIMIT = "time limit"
 DIVERGED = "diverged"
@@ -21,6 +24,9 @@ ROUNDING = "where it ends is decided by rounding: a symmetry of data and start h
 INTERRUPTED = "interrupted"
 STEP_TOO_SMALL = "step size below rounding"
 
+
+# Those of a run that converged.
+ARRIVED = (LOSS_REACHED, LEAST_REACHED)
 
 # Those of a part that has come to rest for good.
 AT_REST = (LOSS_REACHED, STUCK, DROWNED)
@@ -100,7 +106,8 @@ class Trajectory:
     phases
         the saddles visited and the end point, in order (see `Phase`).
     converged
-        True where the loss tolerance was reached.
+        True where the loss tolerance was reached; for U Uᵀ also where the loss is the least that a
+        positive semidefinite W can have, which the reason says.
     reason
         why the run stopped, in words; `advice` says what to do next.
     n_steps, n_gradients
