@@ -31,8 +31,10 @@ ARRIVED = (LOSS_REACHED, LEAST_REACHED)
 # Those of a part that has come to rest for good.
 AT_REST = (LOSS_REACHED, STUCK, DROWNED)
 
-#: What to do next, for each reason of a run that did not arrive.
+#: What to do next, for each reason of a run that does not fit the data.
 ADVICE = {
+    LEAST_REACHED: "no U Uᵀ fits better; W = A B may, from a MatrixCompletion or MatrixSensing of "
+    "the same data",
     STEP_LIMIT: "it may arrive later: raise max_steps or max_iters, or ask for less with loss_tol",
     TIME_LIMIT: "it may arrive later: raise t_max",
     DIVERGED: "the step of descent exceeds 2 / (largest curvature): take a smaller lr",
@@ -148,7 +150,7 @@ class Trajectory:
 
     @property
     def advice(self) -> str:
-        """What to do next where the run did not arrive; empty where it did.
+        """What to do next where the run does not fit the data; empty where it does.
 
         Raises ValueError for a batch: take one run, `trajectory[k].advice`.
         """

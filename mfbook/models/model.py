@@ -31,6 +31,9 @@ class Model(Protocol):
     ) -> tuple[np.ndarray, ...]:
         """`factors_of` for one run of the depth whose landscape is known; `who` needs that."""
 
+    def zeros(self, shape: tuple[int, int], width: int, /) -> tuple[np.ndarray, ...]:
+        """Factors of zeros."""
+
     def product(self, arrays: Arrays, /) -> np.ndarray:
         """W."""
 

@@ -79,8 +79,8 @@ def two_factors(
     require_problem(problem)
     if is_symmetric(problem):
         raise ValueError(
-            f"{who} two factors, W = A B, but the problem is a {type(problem).__name__}, whose model "
-            "is W = U Uᵀ; make a MatrixCompletion or MatrixSensing of its data"
+            f"{who} two factors, W = A B, but the problem is a {type(problem).__name__}, whose "
+            "model is W = U Uᵀ; make a MatrixCompletion or MatrixSensing of its data"
         )
     arrays = factors_of(problem, factors)
     if len(arrays) != 2:
@@ -109,6 +109,9 @@ class Product:
         self, problem: Problem, factors: Sequence[ArrayLike], who: str
     ) -> tuple[np.ndarray, ...]:
         return two_factors(problem, factors, who)
+
+    def zeros(self, shape: tuple[int, int], width: int) -> tuple[np.ndarray, ...]:
+        return np.zeros((shape[0], width)), np.zeros((width, shape[1]))
 
     def product(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
         return product(arrays)

@@ -58,6 +58,9 @@ class Square:
             )
         return (U,)
 
+    def zeros(self, shape: tuple[int, int], width: int) -> tuple[np.ndarray, ...]:
+        return (np.zeros((shape[0], width)),)
+
     def product(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
         W = arrays[0] @ np.swapaxes(arrays[0], -1, -2)
         return (W + np.swapaxes(W, -1, -2)) / 2

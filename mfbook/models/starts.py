@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
-from mfbook.problems.checks import Rng, generator, require_problem, shape_of, whole_number
+from mfbook.problems.checks import Rng, generator, shape_of, whole_number
 from mfbook.problems.protocols import Problem, is_symmetric
 
 
@@ -56,12 +57,10 @@ def small_init(
     >>> [factor.shape for factor in small_init(problem, rng=0)]
     [(3, 3)]
     """
-    symmetric = False
-    if hasattr(shape, "shape") and not hasattr(shape, "__array__"):
-        require_problem(shape)
-        symmetric = is_symmetric(shape)
-        shape = shape.shape
-    m, n = shape_of(shape)
+    given: Any = shape
+    problem: Problem | None = given if hasattr(given, "observes_entries") else None
+    m, n = shape_of(given) if problem is None else problem.shape
+    symmetric = problem is not None and is_symmetric(problem)
     depth = whole_number("depth", depth, least=1)
     if symmetric and depth != 2:
         raise ValueError(

@@ -6,8 +6,9 @@ matrix meets exactly: subtracting two losses would lose it in their rounding. Th
 against f(0) − min f, what there is to learn, so that it does not matter in which unit the data are
 given.
 
-A product U Uᵀ may be unable to fit: then a matrix counts as a minimum where no positive semidefinite
-one has a loss that is lower by more than the same threshold, which the gradient certifies.
+A product U Uᵀ may be unable to fit: then a matrix counts as a minimum where no positive
+semidefinite one has a loss that is lower by more than the same threshold, which the gradient
+certifies.
 """
 
 from __future__ import annotations
@@ -111,8 +112,10 @@ def is_least_over_cone(problem: Problem, W: ArrayLike, loss_tol: float = LOSS_TO
 
     >>> from mfbook.problems import SymmetricCompletion
     >>> problem = SymmetricCompletion.from_text("1 2; 2 1")
-    >>> is_least_over_cone(problem, [[1.5, 1.5], [1.5, 1.5]]), is_least_over_cone(problem, [[1, 1], [1, 1]])
-    (True, False)
+    >>> is_least_over_cone(problem, [[1.5, 1.5], [1.5, 1.5]])
+    True
+    >>> is_least_over_cone(problem, [[1, 1], [1, 1]])
+    False
     """
     if not is_symmetric(problem):
         return False

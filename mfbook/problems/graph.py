@@ -4,10 +4,10 @@ Rows and columns of the matrix are the vertices, observed entries the edges. An 
 an edge like any other: its residual enters the gradient as soon as its row and column grow.
 (Bai et al. 2024 assume observed values to be nonzero, where the two readings agree.)
 
-A symmetric problem has a graph H of its own, on d vertices: an observed pair is an edge, an observed
-diagonal entry a loop. The graph of rows and columns is its bipartite double cover, so a connected H
-has a connected cover unless it is bipartite; then the cover falls in two, and H is the graph of
-rows and columns of a problem in two factors. A mask alone always means rows and columns.
+A symmetric problem has a graph H of its own, on d vertices: an observed pair is an edge, an
+observed diagonal entry a loop. The graph of rows and columns is its bipartite double cover, so a
+connected H has a connected cover unless it is bipartite; then the cover falls in two, and H is the
+graph of rows and columns of a problem in two factors. A mask alone always means rows and columns.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def observation_graph(mask: ArrayLike | EntryProblem) -> nx.Graph[Any]:
     return graph
 
 
-def _read(mask: ArrayLike | EntryProblem) -> tuple[np.ndarray, bool]:
+def _read(mask: Any) -> tuple[np.ndarray, bool]:
     """The mask, and whether it is that of a symmetric problem."""
     if hasattr(mask, "observes_entries"):
         if not mask.observes_entries:

@@ -8,11 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mfbook.problems.checks import real_array, real_number
+from mfbook.problems.checks import real_number
 from mfbook.problems.completion import MatrixCompletion
 from mfbook.problems.graph import symmetric_parts
 from mfbook.problems.sensing import MatrixSensing
-from mfbook.problems.text import printable
 
 # Data that were computed as a product in double precision are symmetric to within some roundings.
 SYMMETRY_TOL = 1e-12
@@ -27,8 +26,8 @@ class SymmetricCompletion(MatrixCompletion):
         loss="half":  f(W) = ½ Σ_{(i,j) ∈ Ω} r_ij²,     loss="mean":  f(W) = (1/N) Σ r_ij²,
 
     so that a pair i ≠ j counts twice and a diagonal entry once. Wherever a problem is accepted, a
-    symmetric one means the model W = U Uᵀ, with the factors (U,) and U of shape (d, h). Its gradient
-    flow is that of ½ f(U Uᵀ), in the clock of Li, Luo & Lyu (2021, Eq. 1),
+    symmetric one means the model W = U Uᵀ, with the factors (U,) and U of shape (d, h). Its
+    gradient flow is that of ½ f(U Uᵀ), in the clock of Li, Luo & Lyu (2021, Eq. 1),
 
         dU/dt = −∇f(U Uᵀ) U.
 
@@ -124,8 +123,8 @@ class SymmetricCompletion(MatrixCompletion):
 class SymmetricSensing(MatrixSensing):
     r"""Find W = U Uᵀ from linear measurements ⟨X_l, W⟩ = y_l with symmetric X_l ∈ ℝ^{d×d}.
 
-    The loss is that of `MatrixSensing`, f(W) = ½ Σ (⟨X_l, W⟩ − y_l)² with loss="half"; the model and
-    the clock are those of `SymmetricCompletion`, dU/dt = −∇f(U Uᵀ) U.
+    The loss is that of `MatrixSensing`, f(W) = ½ Σ (⟨X_l, W⟩ − y_l)² with loss="half"; the model
+    and the clock are those of `SymmetricCompletion`, dU/dt = −∇f(U Uᵀ) U.
 
     Parameters
     ----------
@@ -164,7 +163,7 @@ class SymmetricSensing(MatrixSensing):
         _require_square(self.shape)
         tol = real_number("tol", self.tol, least=0)
         measurements = np.array(
-            [_symmetric(f"measurement {l}", X, tol) for l, X in enumerate(self.measurements)]
+            [_symmetric(f"measurement {k}", X, tol) for k, X in enumerate(self.measurements)]
         )
         measurements.setflags(write=False)
         object.__setattr__(self, "measurements", measurements)

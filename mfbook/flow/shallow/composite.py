@@ -190,8 +190,8 @@ class Composite:
             return np.linalg.svd(self.W(columns), compute_uv=False)
         # W = Q_A R_A R_Bᵀ Q_Bᵀ: a long product has the singular values of its small core.
         # NumPy's annotations know no mode in which `qr` returns one matrix.
-        A, B = (np.linalg.qr(U[s], mode="r") for s in (self.stack.left, self.stack.right))  # type: ignore[attr-defined]
-        core = A @ B.T
+        A, B = U[self.stack.left], U[self.stack.right]
+        core = np.linalg.qr(A, mode="r") @ np.linalg.qr(B, mode="r").T  # type: ignore[attr-defined]
         values = np.zeros(min(m, n))
         values[: len(core)] = np.linalg.svd(core, compute_uv=False)
         return values

@@ -1,4 +1,4 @@
-"""One run of gradient flow, of two factors or U Uᵀ: followed, doubted where it must be, returned."""
+"""One run of gradient flow: followed, doubted where it must be, and returned."""
 
 from __future__ import annotations
 

@@ -184,9 +184,7 @@ class SensingField:
         return np.einsum("lij,...ij->...l", self.X, W) - self.values
 
     def S(self, residual: np.ndarray) -> np.ndarray:
-        return self.stack.matrix(
-            2 * self.weight * np.einsum("...l,lij->...ij", residual, self.X)
-        )
+        return self.stack.matrix(2 * self.weight * np.einsum("...l,lij->...ij", residual, self.X))
 
     def gradient(self, Z: np.ndarray) -> tuple[float, np.ndarray]:
         """Loss and G = ∇f(W)."""

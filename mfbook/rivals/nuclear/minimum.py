@@ -63,9 +63,10 @@ def min_nuclear_norm(
     Parameters
     ----------
     problem
-        a `MatrixCompletion` or `MatrixSensing`.
+        a completion or sensing problem.
     psd
-        ask for a symmetric positive semidefinite W; the problem must be square. W is then
+        ask for a symmetric positive semidefinite W; the problem must be square. A symmetric
+        problem always asks for it. W is then
         U Uᵀ with U moved onto the data by Gauss–Newton steps, so that it is positive
         semidefinite up to rounding. A diagonal over many magnitudes may leave a large gap.
     tol
