@@ -13,6 +13,7 @@ import numpy as np
 
 from mfbook.problems import MatrixCompletion
 from mfbook.problems.checks import require_problem, whole_number
+from mfbook.problems.protocols import is_symmetric
 from mfbook.rivals.minrank.component import (
     LARGEST,
     Component,
@@ -94,7 +95,8 @@ def min_rank(problem: MatrixCompletion, *, starts: int = 64) -> MinRank:
     Raises
     ------
     TypeError
-        any other problem; the arguments above are about entries.
+        a problem without entries, which the arguments above are about, or a symmetric one: nothing
+        is known here of the smallest rank of positive semidefinite matrices.
     ValueError
         `starts` below 1; data over so many magnitudes that no matrix of the smallest rank has
         entries that a float can hold.
@@ -120,6 +122,13 @@ def min_rank(problem: MatrixCompletion, *, starts: int = 64) -> MinRank:
         problem,
         entries="the proofs of min_rank are about observed entries; measurements are not supported",
     )
+    if is_symmetric(problem):
+        raise TypeError(
+            "min_rank is about all matrices that fit, but the problem is symmetric, whose model "
+            "U Uᵀ reaches the positive semidefinite ones, and their smallest rank may be larger; "
+            "for a lower bound ask about MatrixCompletion(problem.values, problem.mask), for a "
+            "rank that is reached see glrl(problem).ranks"
+        )
     starts = whole_number("starts", starts, least=1)
     if not problem.targets.any():
         reason = "every observed entry is zero, and no rank is smaller"
