@@ -57,6 +57,8 @@ RENEW = 5
 # Rest, as a fraction of one unit of log-growth: what a passive column's log-size loses by it only
 # shifts its escape in time, by a tenth of the local tolerance at rtol = 1e-4.
 FREEZE = 1e-5
+# By how much the decay of the speed may be faster than over the step before.
+FASTER = 3.0
 
 
 @dataclass
@@ -67,6 +69,7 @@ class Memory:
     nonlinear: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     linear: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     last: tuple[float, float, int] | None = None
+    decay: float = np.inf
     patience: int = 0
     radius: float = 0.0
     sigma: float = 0.0
@@ -188,12 +191,17 @@ class LargeStepper:
         if memory.rested == self.k and last is not None and now[1] <= 1.01 * last[1]:
             return True
         memory.rested = -1
+        if last is None or last[2] != self.k:
+            memory.decay = np.inf
         size = float(np.linalg.norm(self.Z))
         if now[1] <= 1e-14 * self.rho * size:
             return True
         if last is None or last[2] != self.k or not 0 < now[1] < last[1] or now[0] <= last[0]:
             return False
+        # A decay that is suddenly faster is that of a stiff part, an error of the last step
+        # perhaps, and what is left decays as slowly as before.
         mu = np.log(last[1] / now[1]) / (now[0] - last[0])
+        mu = memory.decay = mu if mu <= FASTER * memory.decay else memory.decay
         change = np.linalg.norm(self.field.change(self.Z, self.F).data)
         if change <= FREEZE * mu**2:
             memory.rested = self.k
