@@ -40,10 +40,9 @@ def test_descent_approaches_the_flow():
     problem = mf.SymmetricCompletion.from_text("2 1 ?; 1 ? 1; ? 1 3")
     (U,) = mf.small_init(problem, rng=0)
     flow = mf.gradient_flow(problem, (U,), log10_scale=-2)
-    descent = mf.gradient_descent(problem, (0.01 * U,), lr=1e-3)
-    assert descent.converged
-    t = 0.5 * flow.t[-1]
-    assert np.abs(descent.W_at(t) - flow.W_at(t)).max() < 0.01  # Euler's method, h = 1e-3
+    descent = mf.gradient_descent(problem, (0.01 * U,), lr=1e-3, max_iters=4000)
+    for t in (1.0, 2.0, 4.0):
+        assert np.abs(descent.W_at(t) - flow.W_at(t)).max() < 0.02  # Euler's method, h = 1e-3
 
 
 def test_descent_ends_where_no_square_fits_better():
@@ -60,7 +59,7 @@ def test_descent_ends_where_no_square_fits_better():
 
 
 def test_a_sequence_of_symmetric_problems_runs_together():
-    problems = [mf.SymmetricCompletion.from_text(text) for text in ("1 2; 2 1", "1 2; 2 4")]
+    problems = [mf.SymmetricCompletion.from_text(text) for text in ("1 2; 2 1", "1 2; 2 9")]
     (U,) = mf.small_init(problems[0], rng=0, batch=2)
     run = mf.gradient_descent(problems, (0.1 * U,), lr=0.05)
     assert run.reason.tolist() == [LEAST_REACHED, LOSS_REACHED]
@@ -109,7 +108,7 @@ def test_the_kinds_of_points():
     assert kind(problem, (np.zeros((2, 2)),)) == "strict saddle"
     assert kind(problem, (best,)) == "global minimum"
     assert kind(problem, (np.hstack([best, 0 * best]),)) == "global minimum"
-    assert kind(problem, (best + [[1e-4], [-1e-4]],)) == "global minimum"
+    assert kind(problem, (best + np.array([[1e-4], [-1e-4]]),)) == "global minimum"
     assert kind(problem, (np.ones((2, 1)),)) == "not critical"
     with pytest.raises(ValueError, match="global minimum"):
         mf.escape_direction(problem, (best,))
@@ -201,7 +200,7 @@ def test_the_least_nuclear_norm_is_that_of_the_cone():
 
 
 def test_data_that_no_square_fits_are_infeasible():
-    with pytest.raises(ValueError, match=r"infeasible.*no symmetric problem"):
+    with pytest.raises(ValueError, match=r"infeasible.*take a MatrixCompletion"):
         mf.min_nuclear_norm(mf.SymmetricCompletion.from_text("-1"))
     with pytest.raises(ValueError, match="no positive semidefinite matrix was found"):
         mf.min_nuclear_norm(mf.SymmetricCompletion.from_text("1 2; 2 1"))
