@@ -213,3 +213,42 @@ def test_a_dual_point_of_a_symmetric_problem_is_one_of_the_cone():
     # λ_max and not the spectral norm: −5 e_1e_1ᵀ does no harm.
     assert mf.dual_bound(problem, [[-5.0, 0.0], [0.0, 1.0]]) == 0.0
     assert mf.dual_bound(problem, [[-1.0, 0.0], [0.0, 1.0]]) == pytest.approx(4.0)
+
+
+# ---- the smallest rank ------------------------------------------------------------------------
+
+
+def test_the_smallest_rank_of_example_5_9_is_one_and_proved():
+    found = mf.min_rank(mf.SymmetricCompletion.from_text(PATH))
+    assert found.rank == 1
+    assert found.proven
+    assert "excludes rank 0" in found.proof
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_smallest_rank_is_that_of_a_square_that_fits(seed):
+    problem = problem_of(np.random.default_rng(seed), d=5)
+    found = mf.min_rank(problem, starts=16)
+    assert found.lower_bound <= found.rank <= 2
+    assert np.linalg.eigvalsh(found.W)[0] >= -1e-12 * np.abs(found.W).max()
+    size = np.abs(problem.targets).max()
+    assert np.abs(problem.residual(found.W)).max() <= 1e-11 * size
+
+
+def test_a_rank_that_only_the_cone_excludes_is_not_proven():
+    """u_1u_2, u_1u_3 > 0 > u_2u_3 has no solution; among all matrices a negative diagonal fits."""
+    found = mf.min_rank(mf.SymmetricCompletion.from_text("? 1 1; 1 ? -1; 1 -1 ?"))
+    assert found.lower_bound == 1
+    assert found.rank == 2
+    assert not found.proven
+    assert found.proof == "not proven"
+
+
+def test_no_rank_where_no_square_fits():
+    with pytest.raises(ValueError, match="infeasible"):
+        mf.min_rank(mf.SymmetricCompletion.from_text("-1"))
+    with pytest.raises(ValueError, match="no positive semidefinite matrix"):
+        mf.min_rank(mf.SymmetricCompletion.from_text("1 2; 2 1"))
+    zero = mf.min_rank(mf.SymmetricCompletion.from_text("0 ?; ? ?"))
+    assert zero.rank == 0
+    assert zero.proven
