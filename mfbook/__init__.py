@@ -11,7 +11,14 @@ from mfbook.flow.descent import gradient_descent
 from mfbook.flow.taylor import taylor_flow
 from mfbook.flow.trajectory import Phase, Trajectory
 from mfbook.models import small_init
-from mfbook.problems import MatrixCompletion, MatrixSensing, examples, populations
+from mfbook.problems import (
+    MatrixCompletion,
+    MatrixSensing,
+    SymmetricCompletion,
+    SymmetricSensing,
+    examples,
+    populations,
+)
 from mfbook.problems.graph import (
     components,
     connectivity,
@@ -48,6 +55,8 @@ __all__ = [
     "MatrixSensing",
     "MinRank",
     "Phase",
+    "SymmetricCompletion",
+    "SymmetricSensing",
     "Trajectory",
     "below",
     "claim",

@@ -10,17 +10,22 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mfbook.flow.trajectory import (
+    ARRIVED,
     DIVERGED,
+    LEAST_REACHED,
     LOSS_REACHED,
     STEP_LIMIT,
     Phase,
     Trajectory,
     resting_phases,
 )
-from mfbook.models import factor_gradients, factors_of, product
+from mfbook.models import model_of
 from mfbook.problems.checks import real_array, real_number, require_problem, whole_number
-from mfbook.problems.fit import LOSS_TOL, fit_of
-from mfbook.problems.protocols import EntryProblem, Problem, reads_entries
+from mfbook.problems.fit import LOSS_TOL, fit_of, is_least_over_cone
+from mfbook.problems.protocols import EntryProblem, Problem, is_symmetric, reads_entries
+
+# A symmetric problem is asked so often whether no U Uᵀ does any better.
+EVERY = 100
 
 # A run is given up as diverged once its loss exceeds the loss it started from by this factor:
 # gradient descent with a step below 2 / (largest curvature) never increases the loss, and the
@@ -44,9 +49,15 @@ def gradient_descent(
         W_j ← W_j − lr · (W_1 ⋯ W_{j−1})ᵀ ∇f(W) (W_{j+1} ⋯ W_N)ᵀ,
 
     until f(W) − min f ≤ loss_tol · (f(0) − min f), as `gradient_flow` has it. One factor, `(W,)`,
-    is the unfactored model; two are Bai et al. 2024 (Section B.1), N are Arora et al. 2019. Time
-    along the run is lr × iterations, the time of gradient flow. A run is stopped as diverged when
-    its loss is no longer finite or has grown a thousandfold.
+    is the unfactored model; two are Bai et al. 2024 (Section B.1), N are Arora et al. 2019. For a
+    symmetric problem the factors are (U,), with W = U Uᵀ, and an iteration is that of Li et al.
+    2021,
+
+        U ← U − lr · ∇f(U Uᵀ) U;
+
+    a run also ends where its loss is the least that U Uᵀ can have. Time along the run is lr ×
+    iterations, the time of gradient flow. A run is stopped as diverged when its loss is no longer
+    finite or has grown a thousandfold.
 
     Leading axes of the factors are separate runs (seeds, scales), advanced together; a sequence
     of completion problems of one shape runs along the first of these axes. Each run stops by
@@ -57,7 +68,8 @@ def gradient_descent(
     problem
         a completion or sensing problem, or a sequence of completion problems.
     factors
-        tuple of arrays (..., m, h), …, (..., h, n), in product order.
+        tuple of arrays (..., m, h), …, (..., h, n), in product order; (U,) of shape (..., d, h) for
+        a symmetric problem.
     lr
         the step, > 0; an array over the leading axes gives each run its own.
     max_iters, loss_tol
@@ -85,7 +97,8 @@ def gradient_descent(
     (True, 'loss reached', 5.95)
     """
     loss = _StackedLoss(problem)
-    given = factors_of(loss.example, factors)
+    model = model_of(loss.example)
+    given = model.factors_of(loss.example, factors)
     batch = given[0].shape[:-2]
     loss.require_batch(batch)
     steps = _steps(lr, batch)
@@ -104,7 +117,7 @@ def gradient_descent(
     bound = goal = np.full(runs, np.inf)
     least = loss.least(runs)
     for iteration in range(max_iters + 1):
-        W = product(arrays)
+        W = model.product(arrays)
         value, G = loss.excess_and_gradient(W, alive)
         if iteration == 0:
             bound = DIVERGENCE_FACTOR * (value + least)
@@ -112,7 +125,11 @@ def gradient_descent(
         reached = value <= goal
         diverged = ~(value <= bound)
         stops = reached | diverged
-        gradients = factor_gradients(arrays, G)
+        if iteration % EVERY == 0 or iteration == max_iters:
+            least_reached = ~stops & loss.is_least(W, G, alive, goal, loss_tol)
+            reason[alive[least_reached]] = LEAST_REACHED
+            stops |= least_reached
+        gradients = model.gradients(arrays, G)
         if records.due(iteration) or iteration == max_iters or stops.any():
             norm = _norms(gradients)
             records.update(alive, W, value + least[alive], norm)
@@ -169,6 +186,11 @@ class _StackedLoss:
         self.owner: np.ndarray | None = None
         if len(self.problems) == 1:
             return
+        if len({is_symmetric(p) for p in self.problems}) > 1:
+            raise ValueError(
+                "problems run together must mean one model, but some are symmetric, W = U Uᵀ, and "
+                "some are not; run the two kinds apart"
+            )
         shapes = {p.shape for p in self.problems}
         if len(shapes) > 1:
             raise ValueError(f"problems run together must have one shape, but have {shapes}")
@@ -213,6 +235,19 @@ class _StackedLoss:
     def of_run(self, runs: int) -> np.ndarray:
         """The number of each run's problem."""
         return np.zeros(runs, dtype=int) if self.owner is None else self.owner
+
+    def is_least(
+        self, W: np.ndarray, G: np.ndarray, runs: np.ndarray, goal: np.ndarray, loss_tol: float
+    ) -> np.ndarray:
+        """Whether W has the least loss of all U Uᵀ, where the problems are symmetric."""
+        found = np.zeros(len(runs), dtype=bool)
+        if not is_symmetric(self.example):
+            return found
+        owner = self.of_run(int(runs.max()) + 1)[runs]
+        # Where ⟨G, W⟩ is not small the factors still move.
+        for k in np.flatnonzero(np.abs(np.sum(G * W, axis=(-2, -1))) <= goal):
+            found[k] = is_least_over_cone(self.problems[owner[k]], W[k], loss_tol)
+        return found
 
     def excess_and_gradient(self, W: np.ndarray, runs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if self.owner is None:
@@ -302,7 +337,7 @@ def _trajectory(
         gradient_norm=norm,
         W=path[-1],
         factors=tuple(array.reshape(*batch, *array.shape[1:]) for array in final),
-        converged=bool(shaped == LOSS_REACHED) if single else shaped == LOSS_REACHED,
+        converged=bool(shaped in ARRIVED) if single else np.isin(shaped.astype(str), ARRIVED),
         reason=str(shaped) if single else shaped,
         n_steps=int(n_steps) if single else n_steps,
         n_gradients=int(n_steps) + 1 if single else n_steps + 1,

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mfbook.flow.trajectory import Trajectory, batch_of
-from mfbook.models import factors_of
+from mfbook.models import model_of
 from mfbook.problems.checks import flag, real_array, real_number, whole_number
 from mfbook.problems.fit import LOSS_TOL, require_size
-from mfbook.problems.protocols import Problem
+from mfbook.problems.protocols import Problem, is_symmetric
 
 if TYPE_CHECKING:
     from mfbook.flow.shallow.engine import Limits
@@ -36,28 +36,34 @@ def gradient_flow(
     max_steps: int = MAX_STEPS,
     progress: bool | None = None,
 ) -> Trajectory:
-    r"""Follow gradient flow on f(A B) from 10^log10_scale · (A, B), right at any scale.
+    r"""Follow gradient flow on f(A B), or f(U Uᵀ), from 10^log10_scale · factors, at any scale.
 
     With G = ∇f(A B) the flow is
 
         dA/dt = −G Bᵀ,    dB/dt = −Aᵀ G,    A(0) = α A_0,  B(0) = α B_0,  α = 10^log10_scale,
 
     until f(A B) − min f ≤ loss_tol · (f(0) − min f), where min f = 0 unless measurements contradict
-    each other. The scale α may be as small as 10^-10000: it is kept as a logarithm,
-    and every hidden column, in a rotated hidden space where they are orthogonal, carries its own
-    size. So the answer does not depend on the hidden basis of the factors, and a plateau costs a
-    few steps however long it lasts. Connected components of the observed entries evolve without
-    knowing of each other and are integrated so. The run ends at the time at which the loss crosses
-    its tolerance, wherever the steps end. The units of data and time do not matter: data c M from
-    factors √c (A, B) give c W, at times divided by c.
+    each other. For a symmetric problem W = U Uᵀ, the flow is that of Li, Luo & Lyu (2021, Eq. 1),
+
+        dU/dt = −∇f(U Uᵀ) U,    U(0) = α U_0,
+
+    and W(t) is symmetric and positive semidefinite to its own rounding. The scale α may be as small
+    as 10^-10000: it is kept as a logarithm, and every hidden column, in a rotated hidden space
+    where they are orthogonal, carries its own size. So the answer does not depend on the hidden
+    basis of the factors, and a plateau costs a few steps however long it lasts. Connected
+    components of the observed entries evolve without knowing of each other and are integrated so.
+    The run ends at the time at which the loss crosses its tolerance, wherever the steps end. The
+    units of data and time do not matter: data c M from factors √c (A, B) give c W, at times divided
+    by c.
 
     Parameters
     ----------
     problem
-        a `MatrixCompletion` or `MatrixSensing` with matrices of shape (m, n), its largest entry or
-        target between 1e-152 and 1e152.
+        a completion or sensing problem with matrices of shape (m, n), its largest entry or target
+        between 1e-152 and 1e152.
     factors
-        (A_0, B_0) of shapes (m, h), (h, n) for any width h ≥ 1; leading axes are separate runs.
+        (A_0, B_0) of shapes (m, h), (h, n) for any width h ≥ 1, or (U_0,) of shape (d, h) for a
+        symmetric problem; leading axes are separate runs.
     log10_scale
         log₁₀ α, any finite number; an array over the leading axes gives each run its own.
     loss_tol
@@ -83,35 +89,40 @@ def gradient_flow(
         of them below 1e-308 is returned as 0. A run that Ctrl-C interrupts returns what there is.
         Singular values and phases are computed when they are asked for.
 
+        U Uᵀ may be unable to fit. A run that ends where no positive semidefinite matrix (with a
+        trace of up to ten times the data's) has a loss that is lower by loss_tol · (f(0) − min f)
+        has `converged=True` all the same, and its `reason` says so; λ_1(−∇f(W)) ≤ 0 certifies it
+        (Li, Luo & Lyu 2021, Lemma A.2).
+
     Raises
     ------
     TypeError
         factors that are not a tuple, complex numbers, a problem of another kind, options that are
         no numbers.
     ValueError
-        a number of factors other than two, shapes that do not fit, entries that are not
-        finite, factors that are all zero (zero is a saddle: the flow stays there), a scale that
-        is not finite, an rtol out of range, limits that are negative, data whose squares leave
-        double precision.
+        a number of factors other than two, or one for a symmetric problem, shapes that do not fit,
+        entries that are not finite, factors that are all zero (zero is a saddle: the flow stays
+        there), a scale that is not finite, an rtol out of range, limits that are negative, data
+        whose squares leave double precision.
 
-    Notes
-    -----
-    With U = [A; Bᵀ] the flow is dU/dt = S U, S = [[0, −G], [−Gᵀ, 0]], linear in U but for the
-    dependence of S on W. Columns that W feels are advanced by an exponential Rosenbrock method
-    of order five with the exact Jacobian (Luan & Ostermann 2014), the others by a Magnus method
-    of order four along them. Components with more than 80 rows and columns, or with many active
-    columns, take explicit, stabilized (Sommeijer, Shampine & Verwer 1998) and Krylov exponential
-    steps instead, meant for rtol near 1e-4; rates and directions of escape are then left out above
-    600 rows and columns. The invariance of the flow's rank (Bai, Zhao & Zhang 2024,
-    Proposition 1) is the statement that a column that is zero stays so.
+    Notes ----- With U = [A; Bᵀ] the flow is dU/dt = S U, S = [[0, −G], [−Gᵀ, 0]], linear in U but
+    for the dependence of S on W; for a symmetric problem S = −G. Columns that W feels are advanced
+    by an exponential Rosenbrock method of order five with the exact Jacobian (Luan & Ostermann
+    2014), the others by a Magnus method of order four along them. Components with more than 80 rows
+    and columns, or with many active columns, take explicit, stabilized (Sommeijer, Shampine &
+    Verwer 1998) and Krylov exponential steps instead, meant for rtol near 1e-4; rates and
+    directions of escape are then left out above 600 rows and columns. The invariance of the flow's
+    rank (Bai, Zhao & Zhang 2024, Proposition 1) is the statement that a column that is zero stays
+    so.
 
-    A start in a subspace that the flow cannot leave, as (A, Aᵀ) is for symmetric data, is followed
-    inside it, where rounding cannot lead out. Where data have a symmetry that a generic start has
-    not, or measurements commute, directions that no observation couples may fall below each
-    other's rounding. Such data are noticed in components of up to 80 rows and columns; the run is
-    then repeated with every entry of the columns perturbed by 1e-13 of it after every step. If the
-    two ends differ by more than 20 rtol, or the sizes of the columns when they are first felt by
-    more than a tenth in their logarithms, the run returns with `converged=False` and says so.
+    A start in a subspace that the flow cannot leave, as (A, Aᵀ) is for symmetric data in two
+    factors, is followed inside it, where rounding cannot lead out. Where data have a symmetry that
+    a generic start has not, or measurements commute, directions that no observation couples may
+    fall below each other's rounding. Such data are noticed in components of up to 80 rows and
+    columns; the run is then repeated with every entry of the columns perturbed by 1e-13 of it after
+    every step. If the two ends differ by more than 20 rtol, or the sizes of the columns when they
+    are first felt by more than a tenth in their logarithms, the run returns with `converged=False`
+    and says so.
 
     See also `disconnected_limit`, the limit α → 0 in closed form where it is known; `taylor_flow`,
     slow and in many digits; `gradient_descent`, the papers' literal procedure at any depth.
@@ -125,40 +136,40 @@ def gradient_flow(
     >>> run.converged, round(float(run.W[1, 1]), 1), [phase.rank for phase in run.phases]
     (True, 200.0, [0, 1])
     """
-    A, B = _starts(problem, factors)
+    arrays = _starts(problem, factors)
     scales = _scales(log10_scale)
-    axes = _axes(A, scales)
-    _require_scale(problem, (A, B), scales)
+    axes = _axes(arrays[0], scales)
+    _require_scale(problem, arrays, scales)
     options = _options(loss_tol, rtol, t_max, max_steps)
     progress = None if progress is None else flag("progress", progress)
     # The engine is compiled code, and Numba takes half a second to import.
     from mfbook.flow.shallow.engine import flow
 
     if not axes:
-        return flow(problem, (A, B), log10_scale=float(scales), progress=progress, **options)
-    A, B = (np.broadcast_to(factor, axes + factor.shape[-2:]) for factor in (A, B))
+        return flow(problem, arrays, log10_scale=float(scales), progress=progress, **options)
+    arrays = tuple(np.broadcast_to(factor, axes + factor.shape[-2:]) for factor in arrays)
     scales = np.broadcast_to(scales, axes)
     runs = np.empty(axes, dtype=object)
     for k in np.ndindex(axes):
-        start, scale = (A[k], B[k]), float(scales[k])
+        start, scale = tuple(factor[k] for factor in arrays), float(scales[k])
         runs[k] = flow(problem, start, log10_scale=scale, progress=progress, **options)
     return batch_of(runs)
 
 
-def _starts(problem: Problem, factors: Sequence[ArrayLike]) -> tuple[np.ndarray, np.ndarray]:
-    arrays = factors_of(problem, factors)
-    if len(arrays) != 2:
+def _starts(problem: Problem, factors: Sequence[ArrayLike]) -> tuple[np.ndarray, ...]:
+    arrays = model_of(problem).factors_of(problem, factors)
+    if len(arrays) != 2 and not is_symmetric(problem):
         raise ValueError(
             f"gradient_flow follows two factors, W = A B, but got {len(arrays)}; use "
             "gradient_descent for another depth"
+            + (", or a SymmetricCompletion for W = U Uᵀ" if len(arrays) == 1 else "")
         )
-    A, B = arrays
-    if not (A.any(axis=(-2, -1)) | B.any(axis=(-2, -1))).all():
+    if not np.any([array.any(axis=(-2, -1)) for array in arrays], axis=0).all():
         raise ValueError(
             "the factors are zero, and zero is a critical point: the flow stays there for ever; "
-            "give directions, for example small_init(problem.shape, rng=0)"
+            "give directions, for example small_init(problem, rng=0)"
         )
-    return A, B
+    return arrays
 
 
 def _scales(log10_scale: float | ArrayLike) -> np.ndarray:
@@ -182,9 +193,7 @@ def _axes(A: np.ndarray, scales: np.ndarray) -> tuple[int, ...]:
         ) from None
 
 
-def _require_scale(
-    problem: Problem, arrays: tuple[np.ndarray, np.ndarray], scales: np.ndarray
-) -> None:
+def _require_scale(problem: Problem, arrays: tuple[np.ndarray, ...], scales: np.ndarray) -> None:
     require_size(problem)
     largest = scales.max() + np.log10(max(np.abs(array).max() for array in arrays))
     size = float(np.abs(problem.targets).max()) or 1.0

@@ -11,6 +11,9 @@ from typing import Any, Protocol, SupportsIndex
 import numpy as np
 
 LOSS_REACHED = "loss reached"
+# For U Uᵀ, where no matrix that is positive semidefinite fits any better (Li, Luo & Lyu 2021,
+# Lemma A.2).
+LEAST_REACHED = "least loss over the cone W ⪰ 0 reached: λ₁(−∇f(W)) ≤ 0 to within the tolerance"
 STEP_LIMIT = "step limit"
 TIME_LIMIT = "time limit"
 DIVERGED = "diverged"
@@ -22,11 +25,16 @@ INTERRUPTED = "interrupted"
 STEP_TOO_SMALL = "step size below rounding"
 
 
+# Those of a run that converged.
+ARRIVED = (LOSS_REACHED, LEAST_REACHED)
+
 # Those of a part that has come to rest for good.
 AT_REST = (LOSS_REACHED, STUCK, DROWNED)
 
-#: What to do next, for each reason of a run that did not arrive.
+#: What to do next, for each reason of a run that does not fit the data.
 ADVICE = {
+    LEAST_REACHED: "no U Uᵀ fits better; W = A B may, from a MatrixCompletion or MatrixSensing of "
+    "the same data",
     STEP_LIMIT: "it may arrive later: raise max_steps or max_iters, or ask for less with loss_tol",
     TIME_LIMIT: "it may arrive later: raise t_max",
     DIVERGED: "the step of descent exceeds 2 / (largest curvature): take a smaller lr",
@@ -100,7 +108,8 @@ class Trajectory:
     phases
         the saddles visited and the end point, in order (see `Phase`).
     converged
-        True where the loss tolerance was reached.
+        True where the loss tolerance was reached; for U Uᵀ also where the loss is the least that a
+        positive semidefinite W can have, which the reason says.
     reason
         why the run stopped, in words; `advice` says what to do next.
     n_steps, n_gradients
@@ -141,7 +150,7 @@ class Trajectory:
 
     @property
     def advice(self) -> str:
-        """What to do next where the run did not arrive; empty where it did.
+        """What to do next where the run does not fit the data; empty where it does.
 
         Raises ValueError for a batch: take one run, `trajectory[k].advice`.
         """

@@ -1,11 +1,20 @@
 """How W is built: products of factors, and where a flow starts."""
 
+from mfbook.models.model import Model, model_of
 from mfbook.models.product import (
     factor_gradients,
     factors_of,
     product,
-    small_init,
     two_factors,
 )
+from mfbook.models.starts import small_init
 
-__all__ = ["factor_gradients", "factors_of", "product", "small_init", "two_factors"]
+__all__ = [
+    "Model",
+    "factor_gradients",
+    "factors_of",
+    "model_of",
+    "product",
+    "small_init",
+    "two_factors",
+]

@@ -1,4 +1,4 @@
-"""W = W_1 W_2 ⋯ W_N: the product, how a gradient is pulled back to the factors, and starts."""
+"""W = W_1 W_2 ⋯ W_N: the product, and how a gradient is pulled back to the factors."""
 
 from __future__ import annotations
 
@@ -9,16 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mfbook.problems.checks import (
-    Rng,
-    generator,
-    real_array,
-    require_finite,
-    require_problem,
-    shape_of,
-    whole_number,
-)
-from mfbook.problems.protocols import Problem
+from mfbook.problems.checks import real_array, require_finite, require_problem
+from mfbook.problems.protocols import Problem, is_symmetric
 
 
 def product(arrays: Sequence[np.ndarray]) -> np.ndarray:
@@ -84,6 +76,12 @@ def two_factors(
     problem: Problem, factors: Sequence[ArrayLike], who: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """`factors_of` for W = A B and one run; `who` says in the message what is about these."""
+    require_problem(problem)
+    if is_symmetric(problem):
+        raise ValueError(
+            f"{who} two factors, W = A B, but the problem is a {type(problem).__name__}, whose "
+            "model is W = U Uᵀ; make a MatrixCompletion or MatrixSensing of its data"
+        )
     arrays = factors_of(problem, factors)
     if len(arrays) != 2:
         raise ValueError(
@@ -97,6 +95,57 @@ def two_factors(
         )
     A, B = arrays
     return A, B
+
+
+class Product:
+    """The model W = W_1 W_2 ⋯ W_N with the loss f(W); of its landscape N = 2 is known."""
+
+    share = 1.0
+
+    def factors_of(self, problem: Problem, factors: Sequence[ArrayLike]) -> tuple[np.ndarray, ...]:
+        return factors_of(problem, factors)
+
+    def one_run(
+        self, problem: Problem, factors: Sequence[ArrayLike], who: str
+    ) -> tuple[np.ndarray, ...]:
+        return two_factors(problem, factors, who)
+
+    def zeros(self, shape: tuple[int, int], width: int) -> tuple[np.ndarray, ...]:
+        return np.zeros((shape[0], width)), np.zeros((width, shape[1]))
+
+    def product(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
+        return product(arrays)
+
+    def gradients(self, arrays: Sequence[np.ndarray], G: np.ndarray) -> list[np.ndarray]:
+        return factor_gradients(arrays, G)
+
+    def jacobian(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
+        A, B = arrays
+        return np.concatenate(
+            [np.kron(np.eye(len(A)), B.T), np.kron(A, np.eye(B.shape[1]))], axis=1
+        )
+
+    def bend(self, arrays: Sequence[np.ndarray], G: np.ndarray) -> np.ndarray:
+        A, B = arrays
+        h = A.shape[1]
+        H = np.zeros((A.size + B.size, A.size + B.size))
+        # A[i, l] meets B[l, j] in G[i, j].
+        cross = np.einsum("ij,lk->ilkj", G, np.eye(h)).reshape(A.size, B.size)
+        H[: A.size, A.size :] = cross
+        H[A.size :, : A.size] = cross.T
+        return H
+
+    def tall(self, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+        A, B = arrays
+        return A, B.T
+
+    def from_tall(self, pieces: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+        A, Bt = pieces
+        return A, Bt.T
+
+    def escape(self, G: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+        left, sizes, right = np.linalg.svd(-G)
+        return sizes, (left[:, 0], right[0])
 
 
 def in_order(factors: Any) -> list[Any]:
@@ -113,53 +162,3 @@ def in_order(factors: Any) -> list[Any]:
             "one array; for an unfactored model write (W,)"
         )
     return list(factors)
-
-
-def small_init(
-    shape: tuple[int, int],
-    *,
-    depth: int = 2,
-    width: int | None = None,
-    rng: Rng,
-    batch: int | Sequence[int] = (),
-) -> tuple[np.ndarray, ...]:
-    """Gaussian directions for a factored model: `depth` factors with entries from N(0, 1).
-
-    They are directions only: multiply each by a scale α, or give gradient flow its
-    `log10_scale`. (Bai et al. 2024, B.1: Gaussian, mean zero.)
-
-    Parameters
-    ----------
-    shape
-        (m, n), the shape of the product.
-    depth
-        number of factors N ≥ 1.
-    width
-        hidden width h of every inner dimension; min(m, n), which restricts no rank, if None.
-    rng
-        a `numpy.random.Generator` or an integer seed; required, so that every start is explicit.
-    batch
-        leading axes, for many starts at once: an integer or a tuple of them.
-
-    Raises
-    ------
-    TypeError
-        no rng, a shape that is no pair, sizes that are no integers.
-    ValueError
-        sizes below 1.
-
-    Examples
-    --------
-    >>> [factor.shape for factor in small_init((3, 4), rng=0)]
-    [(3, 3), (3, 4)]
-    >>> [factor.shape for factor in small_init((3, 4), depth=3, width=5, rng=0, batch=100)]
-    [(100, 3, 5), (100, 5, 5), (100, 5, 4)]
-    """
-    m, n = shape_of(shape)
-    depth = whole_number("depth", depth, least=1)
-    width = min(m, n) if width is None else whole_number("width", width, least=1)
-    rng = generator(rng)
-    axes = batch if isinstance(batch, (tuple, list)) else (batch,)
-    batch = tuple(whole_number("an axis of batch", axis, least=1) for axis in axes)
-    sizes = [m, *[width] * (depth - 1), n]
-    return tuple(rng.standard_normal((*batch, rows, cols)) for rows, cols in pairwise(sizes))

@@ -2,5 +2,6 @@
 
 from mfbook.problems.completion import MatrixCompletion
 from mfbook.problems.sensing import MatrixSensing
+from mfbook.problems.symmetric import SymmetricCompletion, SymmetricSensing
 
-__all__ = ["MatrixCompletion", "MatrixSensing"]
+__all__ = ["MatrixCompletion", "MatrixSensing", "SymmetricCompletion", "SymmetricSensing"]

@@ -298,8 +298,8 @@ class MatrixCompletion(LeastSquares):
 
     def __repr__(self) -> str:
         if max(self.shape) > 8:
-            return f"MatrixCompletion(<{self.n_observed} entries of {self.shape}>)"
-        return f"MatrixCompletion({'; '.join(' '.join(row) for row in self.words())!r})"
+            return f"{type(self).__name__}(<{self.n_observed} entries of {self.shape}>)"
+        return f"{type(self).__name__}({'; '.join(' '.join(row) for row in self.words())!r})"
 
     def __str__(self) -> str:
         return printable(repr(self))

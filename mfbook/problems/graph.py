@@ -3,11 +3,17 @@
 Rows and columns of the matrix are the vertices, observed entries the edges. An observed zero is
 an edge like any other: its residual enters the gradient as soon as its row and column grow.
 (Bai et al. 2024 assume observed values to be nonzero, where the two readings agree.)
+
+A symmetric problem has a graph H of its own, on d vertices: an observed pair is an edge, an
+observed diagonal entry a loop. The graph of rows and columns is its bipartite double cover, so a
+connected H has a connected cover unless it is bipartite; then the cover falls in two, and H is the
+graph of rows and columns of a problem in two factors. A mask alone always means rows and columns.
 """
 
 from __future__ import annotations
 
 from itertools import permutations
+from typing import Any
 
 import networkx as nx
 import numpy as np
@@ -16,25 +22,43 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from mfbook.problems.checks import observed_mask, whole_number
+from mfbook.problems.protocols import EntryProblem, is_symmetric
 
 LARGEST_CATALOGUE = 5
 
 
-def observation_graph(mask: ArrayLike) -> nx.Graph[tuple[str, int]]:
-    """The bipartite graph G_M of the observed entries, without isolated vertices.
+def observation_graph(mask: ArrayLike | EntryProblem) -> nx.Graph[Any]:
+    """The graph of the observed entries, without isolated vertices.
 
-    Vertices are ("row", i) and ("col", j), and {("row", i), ("col", j)} is an edge where
-    mask[i, j] is True. (Bai et al. 2024, Definition 1 / A.1.)
+    Of a mask, or of a problem in two factors, it is the bipartite graph G_M: vertices are
+    ("row", i) and ("col", j), and {("row", i), ("col", j)} is an edge where mask[i, j] is True (Bai
+    et al. 2024, Definition 1 / A.1). Of a symmetric problem it is H: vertices are 0, …, d − 1, and
+    {i, j} is an edge where M_ij is observed, a loop where i = j.
 
     >>> graph = observation_graph(np.array([[True, True], [False, False]]))
     >>> sorted(graph)
     [('col', 0), ('col', 1), ('row', 0)]
+    >>> from mfbook.problems import SymmetricCompletion
+    >>> sorted(observation_graph(SymmetricCompletion.from_text("1 2 ?; 2 ? ?; ? ? ?")).edges)
+    [(0, 0), (0, 1)]
     """
-    graph: nx.Graph[tuple[str, int]] = nx.Graph()
-    graph.add_edges_from(
-        (("row", int(i)), ("col", int(j))) for i, j in np.argwhere(observed_mask(mask))
-    )
+    mask, symmetric = _read(mask)
+    graph: nx.Graph[Any] = nx.Graph()
+    entries = ((int(i), int(j)) for i, j in np.argwhere(mask))
+    graph.add_edges_from(entries if symmetric else ((("row", i), ("col", j)) for i, j in entries))
     return graph
+
+
+def _read(mask: Any) -> tuple[np.ndarray, bool]:
+    """The mask, and whether it is that of a symmetric problem."""
+    if hasattr(mask, "observes_entries"):
+        if not mask.observes_entries:
+            raise TypeError(
+                f"a graph of observed entries belongs to a mask or a completion problem, but this "
+                f"is a {type(mask).__name__}: measurements may link anything"
+            )
+        return mask.mask, is_symmetric(mask)
+    return observed_mask(mask), False
 
 
 def entry_graph(mask: ArrayLike) -> nx.Graph[tuple[int, int]]:
@@ -59,17 +83,20 @@ def entry_graph(mask: ArrayLike) -> nx.Graph[tuple[int, int]]:
     return graph
 
 
-def components(mask: ArrayLike) -> list[tuple[np.ndarray, np.ndarray]]:
+def components(mask: ArrayLike | EntryProblem) -> list[tuple[np.ndarray, np.ndarray]]:
     """The connected components, as pairs (rows, cols) of sorted index arrays.
 
     Ordered by their smallest row. Rows and columns without an observed entry are in none.
-    (Bai et al. 2024, Definition 2 / A.2.)
+    (Bai et al. 2024, Definition 2 / A.2.) Those of a symmetric problem are those of its graph H,
+    and rows and cols are both the vertices of the component.
 
     >>> M1 = np.array([[1, 1, 0], [1, 0, 0], [0, 0, 1]]) == 1
     >>> [(rows.tolist(), cols.tolist()) for rows, cols in components(M1)]
     [([0, 1], [0, 1]), ([2], [2])]
     """
-    mask = observed_mask(mask)
+    mask, symmetric = _read(mask)
+    if symmetric:
+        return symmetric_parts(mask)
     rows, cols = np.nonzero(mask)
     size = sum(mask.shape)
     edges = coo_array((np.ones(len(rows)), (rows, len(mask) + cols)), shape=(size, size))
@@ -79,11 +106,22 @@ def components(mask: ArrayLike) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(np.flatnonzero(of_rows == k), np.flatnonzero(of_cols == k)) for k in seen]
 
 
-def connectivity(mask: ArrayLike) -> str:
+def symmetric_parts(mask: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The components of the graph of a symmetric mask on d vertices, as `components` has them."""
+    _, label = connected_components(csr_array(mask), directed=False)
+    vertices = (np.flatnonzero(label == k) for k in dict.fromkeys(label[mask.any(axis=1)]))
+    return [(part, part) for part in vertices]
+
+
+def connectivity(mask: ArrayLike | EntryProblem) -> str:
     """Say whether a mask is "connected", "disconnected" or "complete-bipartite".
 
     The last means disconnected with every component complete: all entries where its rows and
     columns meet are observed. (Bai et al. 2024, Definitions 2 and 3.)
+
+    For a symmetric problem "connected" and "disconnected" speak of its graph H, and the last means
+    that H is disconnected and every component of rows and columns is complete: in H, a complete
+    graph with all loops, or a complete bipartite one without any.
 
     Raises ValueError for an empty mask, whose graph has no vertex.
 
@@ -92,13 +130,13 @@ def connectivity(mask: ArrayLike) -> str:
     >>> connectivity(np.eye(2, dtype=bool))
     'complete-bipartite'
     """
-    mask = observed_mask(mask)
     parts = components(mask)
     if not parts:
         raise ValueError("mask selects no entry: its observation graph is empty; observe one")
     if len(parts) == 1:
         return "connected"
-    complete = all(mask[np.ix_(rows, cols)].all() for rows, cols in parts)
+    mask, _ = _read(mask)
+    complete = all(mask[np.ix_(rows, cols)].all() for rows, cols in components(mask))
     return "complete-bipartite" if complete else "disconnected"
 
 

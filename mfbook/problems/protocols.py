@@ -50,6 +50,14 @@ class Problem(Protocol):
         """Whether the X_l read entries, row by row; then the problem is an `EntryProblem`."""
 
 
+def is_symmetric(problem: Problem) -> bool:
+    """Whether W = U Uᵀ is meant, for measurements that are symmetric matrices.
+
+    A problem says so by an attribute `symmetric`; one without it means two factors or more.
+    """
+    return bool(getattr(problem, "symmetric", False))
+
+
 #: The names of what every problem has.
 ASKED = tuple(name for name in vars(Problem) if not name.startswith("_"))
 

@@ -131,4 +131,4 @@ class MatrixSensing(LeastSquares):
         return 2.0 * self.weight * self._adjoint(residual)
 
     def __repr__(self) -> str:
-        return f"MatrixSensing(<{self.n_observed} measurements of {self.shape}>)"
+        return f"{type(self).__name__}(<{self.n_observed} measurements of {self.shape}>)"

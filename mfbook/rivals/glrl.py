@@ -8,8 +8,9 @@ import numpy as np
 
 from mfbook.flow import gradient_flow, trajectory
 from mfbook.flow.trajectory import Trajectory
-from mfbook.problems.checks import real_number, require_problem, whole_number
-from mfbook.problems.fit import LOSS_TOL, fits, size_of_data
+from mfbook.models import Model, model_of
+from mfbook.problems.checks import real_number, whole_number
+from mfbook.problems.fit import LOSS_TOL, excess, fit_of, fits, size_of_data
 from mfbook.problems.protocols import Problem
 from mfbook.theory.landscape import escape_direction
 from mfbook.theory.measures import numerical_rank
@@ -64,16 +65,20 @@ def glrl(
     rtol: float = 1e-6,
     max_steps: int = 50_000,
 ) -> GreedyPath:
-    r"""Greedy low-rank learning (GLRL) with two factors.
+    r"""Greedy low-rank learning (GLRL) with two factors, or with U Uᵀ for a symmetric problem.
 
     Start with no hidden column. In phase r let (u, v) be the top singular pair of −∇f(W_{r−1}),
     append the hidden column √(ε/2) (u, v) to [A; Bᵀ], and follow gradient flow on f(A B) with the
     r columns until it stops at a critical point W_r. Stop when W_r is a global minimum.
 
+    For a symmetric problem append √ε v_1 to U, v_1 the top eigenvector of −∇f(W_{r−1}), and stop
+    when λ_1(−∇f(W_r)) ≤ 0: then W_r is a minimum over the cone of positive semidefinite matrices,
+    and may have a loss that no U removes.
+
     Parameters
     ----------
     problem
-        a `MatrixCompletion` or `MatrixSensing` of shape (m, n).
+        a completion or sensing problem of shape (m, n).
     eps
         ε > 0, the squared length of the column that is appended, in units of the data's size: the
         step ‖∇f(0)‖₂/(2c max ‖X_l‖_F²) from 0 towards them, for matrix completion the largest
@@ -81,7 +86,7 @@ def glrl(
     max_rank
         the last phase; min(m, n), which is always enough, if None.
     loss_tol, rtol, max_steps
-        of each phase's `gradient_flow`.
+        of each phase's `gradient_flow`; loss_tol also says when λ_1 ≤ 0 (`gradient_flow`).
 
     Returns
     -------
@@ -98,9 +103,9 @@ def glrl(
 
     Notes
     -----
-    The paper writes the algorithm for W = U Uᵀ, where the column is √ε times the top eigenvector
-    of −∇f. Here U = [A; Bᵀ] and that matrix is [[0, −∇f], [−∇fᵀ, 0]], whose top eigenvector is
-    (u, v)/√2. The paper takes gradient descent at step 1e-3 for up to 1e7 iterations a phase.
+    The paper writes the algorithm for W = U Uᵀ. With two factors U = [A; Bᵀ], and the matrix whose
+    top eigenvector is taken is [[0, −∇f], [−∇fᵀ, 0]]: the vector is (u, v)/√2. The paper takes
+    gradient descent at step 1e-3 for up to 1e7 iterations a phase.
 
     On disconnected data a critical point of GLRL is not stable within its own phase: the rows and
     columns of the components that are still to come are zero in the hidden columns so far, and
@@ -120,59 +125,67 @@ def glrl(
     ----------
     Li, Luo & Lyu 2021, Algorithm 1 and Definition 5.1; Bai, Zhao & Zhang 2024, Figure 4 h.
     """
-    require_problem(problem)
+    model = model_of(problem)
     m, n = problem.shape
     eps = real_number("eps", eps, above=0, because="at 0 the flow never leaves a saddle")
     if max_rank is None:
         max_rank = min(m, n)
     max_rank = whole_number("max_rank", max_rank, least=1, most=min(m, n))
-    length = np.sqrt(eps / 2 * size_of_data(problem))
-    A, B = np.zeros((m, 0)), np.zeros((0, n))
+    # [A; Bᵀ] as (A, Bᵀ), or U alone.
+    pieces = list(model.tall(model.zeros(problem.shape, 0)))
+    length = np.sqrt(eps / len(pieces) * size_of_data(problem))
     points = [np.zeros((m, n))]
     runs: list[Trajectory] = []
-    zeros: list[tuple[np.ndarray, np.ndarray]] = []
+    zeros: list[list[np.ndarray]] = []
     reason = ""
     while not reason:
         if fits(problem, points[-1], loss_tol):
-            reason = trajectory.LOSS_REACHED
+            reached = excess(problem, points[-1]) <= fit_of(problem).threshold(loss_tol)
+            reason = trajectory.LOSS_REACHED if reached else trajectory.LEAST_REACHED
         elif len(runs) == max_rank:
             reason = RANK_LIMIT
         elif runs and runs[-1].reason != trajectory.STUCK:
             reason = str(runs[-1].reason)  # the phase did not end at a critical point
         else:
-            u, v, outside = _escape(problem, A, B)
-            A, B = np.column_stack([A, length * u]), np.vstack([B, length * v])
+            direction, outside = _escape(problem, model, pieces)
+            sides = range(len(pieces))
+            pieces = [np.column_stack([pieces[s], length * direction[s]]) for s in sides]
             zeros.append(outside)
+            start = model.from_tall(pieces)
             runs.append(
-                gradient_flow(problem, (A, B), loss_tol=loss_tol, rtol=rtol, max_steps=max_steps)
+                gradient_flow(problem, start, loss_tol=loss_tol, rtol=rtol, max_steps=max_steps)
             )
-            A, B = (factor.copy() for factor in runs[-1].factors)
-            for k, (rows, cols) in enumerate(zeros):
-                A[rows, k], B[k, cols] = 0.0, 0.0
-            points.append(A @ B)
+            pieces = [piece.copy() for piece in model.tall(runs[-1].factors)]
+            for k, outside in enumerate(zeros):
+                for s in sides:
+                    pieces[s][outside[s], k] = 0.0
+            points.append(model.product(model.from_tall(pieces)))
     return GreedyPath(
         critical_points=tuple(points),
         W=points[-1],
         ranks=tuple(int(numerical_rank(W)) for W in points),
         trajectories=tuple(runs),
-        converged=reason == trajectory.LOSS_REACHED,
+        converged=reason in trajectory.ARRIVED,
         reason=reason,
     )
 
 
 def _escape(
-    problem: Problem, A: np.ndarray, B: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    problem: Problem, model: Model, pieces: list[np.ndarray]
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """The pair (u, v) along which the flow leaves, and the rows and columns that it leaves out.
 
     ∇f is made of the blocks of the components, so its top singular pair lives in one of them, and
     in exact arithmetic the new hidden column is zero elsewhere for ever. The singular vectors that
     a computer finds are not.
     """
-    zero = np.zeros((len(A), 1)), np.zeros((1, B.shape[1]))
-    u, v = escape_direction(problem, (A, B) if A.shape[1] else zero).direction
-    rows, cols = max(problem.parts, key=lambda part: np.linalg.norm(u[part[0]]))
-    outside = np.setdiff1d(np.arange(len(u)), rows), np.setdiff1d(np.arange(len(v)), cols)
-    u, v = u.copy(), v.copy()
-    u[outside[0]], v[outside[1]] = 0.0, 0.0
-    return u / np.linalg.norm(u), v / np.linalg.norm(v), outside
+    here = model.from_tall(pieces) if pieces[0].shape[1] else model.zeros(problem.shape, 1)
+    pair = escape_direction(problem, here).direction
+    part = max(problem.parts, key=lambda part: np.linalg.norm(pair[0][part[0]]))
+    direction, outside = [], []
+    for w, kept in zip(pair, part, strict=True):
+        inside = np.zeros_like(w)
+        inside[kept] = w[kept]
+        direction.append(inside / np.linalg.norm(inside))
+        outside.append(np.setdiff1d(np.arange(len(w)), kept))
+    return direction, outside

@@ -1,8 +1,12 @@
-r"""Where the flow stops, and how it leaves: critical points of f(A B) and their Hessians.
+r"""Where the flow stops, and how it leaves: critical points of f(A B), f(U Uᵀ) and their Hessians.
 
 The gradient of ℓ(A, B) = f(A B) is (G Bᵀ, Aᵀ G) with G = ∇f(A B). For convex f and hidden width
 h ≥ min(m, n) every critical point with G = 0 is a global minimum and every other a strict saddle
 (Bai, Zhao & Zhang 2024, Theorem 1).
+
+For a symmetric problem ℓ(U) = ½ f(U Uᵀ), whose gradient is G U. For convex f a critical point is a
+global minimum exactly where G ⪰ 0, and for h ≥ d every other is a strict saddle (Li, Luo & Lyu
+2021, Lemma A.2 and Theorem 5.10).
 """
 
 from __future__ import annotations
@@ -13,10 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mfbook.models import two_factors
+from mfbook.models import Model, model_of
 from mfbook.problems.checks import real_number
 from mfbook.problems.fit import excess, fits, gradient, size_of_data
-from mfbook.problems.protocols import Problem
+from mfbook.problems.protocols import Problem, is_symmetric
 
 #: Where `relative_gradient` is at most this, a point counts as critical.
 CRITICAL = 1e-3
@@ -35,13 +39,14 @@ class Escape:
     ----------
     rate
         λ_1 = σ_1(G), the rate per unit time at which the escaping column of [A; Bᵀ] grows; W
-        grows at twice that.
+        grows at twice that. For U Uᵀ it is λ_1(−G).
     direction
         (u, v), unit vectors of lengths m and n: W leaves along u vᵀ. The sign is such that the
-        entry of u that is largest in absolute value is positive.
+        entry of u that is largest in absolute value is positive. For U Uᵀ, u = v.
     second_rate
-        σ_2(G), the rate of the runner-up; 0 if there is none. The direction is determined only
-        where it is smaller than `rate` (Bai et al. 2024, Assumption 1).
+        σ_2(G), the rate of the runner-up; 0 if there is none. For U Uᵀ it is λ_2(−G), which may be
+        negative. The direction is determined only where it is smaller than `rate` (Bai et al. 2024,
+        Assumption 1).
     """
 
     rate: float
@@ -50,11 +55,11 @@ class Escape:
 
 
 def relative_gradient(problem: Problem, factors: Sequence[ArrayLike]) -> float:
-    r"""‖∇ℓ(A, B)‖_F in units of the problem: 0 at a critical point, about 1 where nothing rests.
+    r"""‖∇ℓ‖_F at the factors, in units of the problem: 0 at a critical point, else about 1.
 
     The unit is g √s. Here g = 2c √(Σ y_l² ‖X_l‖_F²) for the measurements ⟨X_l, W⟩ = y_l, with c
     the loss's weight of a squared residual; for matrix completion this is ‖∇f(0)‖_F. And s is the
-    largest singular value of W = A B, or of −∇f(0)/(2c max ‖X_l‖_F²), the step from 0 towards the
+    largest singular value of W, or of −∇f(0)/(2c max ‖X_l‖_F²), the step from 0 towards the
     data, if that is larger: factors of size √s are what fits the data.
 
     >>> from mfbook.problems import MatrixCompletion
@@ -62,37 +67,47 @@ def relative_gradient(problem: Problem, factors: Sequence[ArrayLike]) -> float:
     >>> relative_gradient(problem, ([[0], [0]], [[0, 0]]))
     0.0
     """
-    A, B = two_factors(problem, factors, "the landscape is that of")
-    W = A @ B
+    model, arrays = _point(problem, factors)
+    W = model.product(arrays)
     G = gradient(problem, W)
     # Without a dimension before anything is squared: data may be of size 1e150.
     unit, root = _gradient_unit(problem) or 1.0, np.sqrt(_size(problem, W))
-    G, A, B = G / unit, A / root, B / root
-    return float(np.hypot(np.linalg.norm(G @ B.T), np.linalg.norm(A.T @ G)))
+    pulled = model.gradients([array / root for array in arrays], G / unit)
+    return float(np.linalg.norm([np.linalg.norm(part) for part in pulled]))
+
+
+def _point(problem: Problem, factors: Sequence[ArrayLike]) -> tuple[Model, tuple[np.ndarray, ...]]:
+    """The problem's model and one point of its landscape."""
+    model = model_of(problem)
+    return model, model.one_run(problem, factors, "the landscape is that of")
 
 
 def hessian(problem: Problem, factors: Sequence[ArrayLike], *, tol: float = CRITICAL) -> np.ndarray:
-    r"""The Hessian of ℓ(A, B) = f(A B) at a critical point.
+    r"""The Hessian of ℓ(A, B) = f(A B), or of ℓ(U) = ½ f(U Uᵀ), at a critical point.
 
     With G = ∇f(A B), the second derivative along (E, F) is
 
         ∇²ℓ[(E, F), (E, F)] = ∇²f[E B + A F, E B + A F] + 2 ⟨G, E F⟩.
 
-    The first term is the papers' H⁽¹⁾, positive semidefinite; the second is H⁽²⁾.
+    The first term is the papers' H⁽¹⁾, positive semidefinite; the second is H⁽²⁾. For a symmetric
+    problem it is, along E,
+
+        ∇²ℓ[E, E] = ½ ∇²f[E Uᵀ + U Eᵀ, E Uᵀ + U Eᵀ] + ⟨G, E Eᵀ⟩.
 
     Parameters
     ----------
     problem
-        a `MatrixCompletion` or `MatrixSensing` of shape (m, n).
+        a completion or sensing problem of shape (m, n).
     factors
-        (A, B) of shapes (m, h), (h, n).
+        (A, B) of shapes (m, h), (h, n); (U,) of shape (d, h) for a symmetric problem.
     tol
         the largest `relative_gradient` that counts as critical; `inf` gives the Hessian anywhere.
 
     Returns
     -------
     array
-        (p, p), p = (m + n) h, for the parameters in the order of A row by row, then B row by row.
+        (p, p), p = (m + n) h, for the parameters in the order of A row by row, then B row by row;
+        p = d h for U row by row.
 
     Raises
     ------
@@ -111,18 +126,10 @@ def hessian(problem: Problem, factors: Sequence[ArrayLike], *, tol: float = CRIT
     ----------
     Bai, Zhao & Zhang 2024, Sections A.3 and A.5.
     """
-    A, B = _critical(problem, factors, tol)
-    (m, h), n = A.shape, B.shape[1]
-    G = gradient(problem, A @ B)
-    # W row by row changes by J (dA row by row, dB row by row).
-    J = np.concatenate([np.kron(np.eye(m), B.T), np.kron(A, np.eye(n))], axis=1)
-    seen = problem.measure(J.T.reshape(-1, m, n))
-    H = 2 * problem.weight * (seen @ seen.T)
-    # A[i, l] meets B[l, j] in G[i, j].
-    cross = np.einsum("ij,lk->ilkj", G, np.eye(h)).reshape(m * h, h * n)
-    H[: m * h, m * h :] += cross
-    H[m * h :, : m * h] += cross.T
-    return H
+    model, arrays = _critical(problem, factors, tol)
+    G = gradient(problem, model.product(arrays))
+    seen = problem.measure(model.jacobian(arrays).T.reshape(-1, *problem.shape))
+    return 2 * model.share * problem.weight * (seen @ seen.T) + model.bend(arrays, G)
 
 
 def escape_direction(
@@ -133,7 +140,7 @@ def escape_direction(
     The flow is dU/dt = S U with U = [A; Bᵀ] and S = [[0, −G], [−Gᵀ, 0]]. At a critical point
     S U = 0; what is added to U grows at the eigenvalues of S, the ± singular values of G, and
     soon lies along the top eigenvector (u, v)/√2, where −G v = σ_1 u. Hence W grows by a
-    multiple of u vᵀ.
+    multiple of u vᵀ. For a symmetric problem S = −G, and u = v is its top eigenvector.
 
     Parameters
     ----------
@@ -165,16 +172,16 @@ def escape_direction(
     ----------
     Bai, Zhao & Zhang 2024, Theorem 2 with Lemma A.3; Li, Luo & Lyu 2021, Theorem 5.11.
     """
-    A, B = _critical(problem, factors, tol)
-    if _is_minimum(problem, A, B, tol):
+    model, arrays = _critical(problem, factors, tol)
+    if _is_minimum(problem, arrays, tol):
         raise ValueError(
             "the point is a global minimum, or so near to one that it is no saddle: the flow does "
             "not leave it, so there is no escape direction"
         )
-    left, s, right = np.linalg.svd(-gradient(problem, A @ B))
-    u, v = left[:, 0], right[0]
+    rates, (u, v) = model.escape(gradient(problem, model.product(arrays)))
     sign = np.sign(u[np.argmax(np.abs(u))])
-    return Escape(float(s[0]), (sign * u, sign * v), float(s[1]) if len(s) > 1 else 0.0)
+    second = float(rates[1]) if len(rates) > 1 else 0.0
+    return Escape(float(rates[0]), (sign * u, sign * v), second)
 
 
 def critical_point_kind(
@@ -190,6 +197,10 @@ def critical_point_kind(
     saddle if its Hessian has a negative eigenvalue. If h ≥ min(m, n) there is no third kind of
     critical point (Bai et al. 2024, Theorem 1). A narrower width allows one, which is
     "second-order critical": G ≠ 0, and the Hessian has no negative eigenvalue.
+
+    For a symmetric problem a global minimum is one over all U Uᵀ, which may be unable to fit: then
+    a critical point with λ_1(−G) ≤ 0 is one (Li, Luo & Lyu 2021, Lemma A.2), to within what is left
+    of the gradient.
 
     Parameters
     ----------
@@ -207,51 +218,65 @@ def critical_point_kind(
     >>> critical_point_kind(problem, ([[1, 0], [1, 0]], [[1, 1], [0, 0]]))
     'not critical'
     """
-    A, B = two_factors(problem, factors, "the landscape is that of")
+    model, arrays = _point(problem, factors)
     tol = real_number("tol", tol, least=0, infinite=True)
-    if fits(problem, A @ B):
+    if fits(problem, model.product(arrays)):
         return "global minimum"
-    if relative_gradient(problem, (A, B)) > tol:
+    if relative_gradient(problem, arrays) > tol:
         return "not critical"
-    if _is_minimum(problem, A, B, tol):
+    if _is_minimum(problem, arrays, tol):
         return "global minimum"
-    eigenvalues = np.linalg.eigvalsh(hessian(problem, (A, B), tol=tol))
+    eigenvalues = np.linalg.eigvalsh(hessian(problem, arrays, tol=tol))
     noise = EIGENVALUE_NOISE * np.abs(eigenvalues).max()
-    if A.shape[1] < min(problem.shape):
+    if arrays[0].shape[1] < min(problem.shape):
         # Changes of the hidden basis have eigenvalue 0 at a critical point; what is left of the
         # gradient tilts them, by about this much, and must not pass for a way down.
-        noise += relative_gradient(problem, (A, B)) * _gradient_unit(problem)
+        noise += relative_gradient(problem, arrays) * _gradient_unit(problem)
     return "strict saddle" if eigenvalues[0] < -noise else "second-order critical"
 
 
-def _is_minimum(problem: Problem, A: np.ndarray, B: np.ndarray, tol: float) -> bool:
-    """Whether the critical point at or beside (A, B) is a global minimum.
+def _is_minimum(problem: Problem, arrays: tuple[np.ndarray, ...], tol: float) -> bool:
+    """Whether the critical point at or beside these factors is a global minimum."""
+    if _fits_beside(problem, arrays, tol):
+        return True
+    if not is_symmetric(problem):
+        return False
+    model = model_of(problem)
+    rates, _ = model.escape(gradient(problem, model.product(arrays)))
+    left = EIGENVALUE_NOISE + relative_gradient(problem, arrays)
+    return bool(rates[0] <= left * _gradient_unit(problem))
 
-    Near a minimum the residuals are those of a small step; near a saddle they are orthogonal to
-    all that a step can change. So Gauss–Newton steps of least norm, bounded in length, either lead
-    to a fit within the distance that counts as the same point, or show that there is none.
+
+def _fits_beside(problem: Problem, arrays: tuple[np.ndarray, ...], tol: float) -> bool:
+    """Whether a fit lies within the distance that counts as the same point.
+
+    Near one the residuals are those of a small step; near a saddle they are orthogonal to all that
+    a step can change. So Gauss–Newton steps of least norm, bounded in length, either lead to a fit,
+    or show that there is none.
     """
-    (m, h), n = A.shape, B.shape[1]
-    reach = min(tol, CRITICAL) * np.sqrt(_size(problem, A @ B))
-    E, F = np.zeros_like(A), np.zeros_like(B)
-    before = np.inf
+    model = model_of(problem)
+    reach = min(tol, CRITICAL) * np.sqrt(_size(problem, model.product(arrays)))
+    ends = np.cumsum([array.size for array in arrays])[:-1]
+    moved, before = arrays, np.inf
     for _ in range(STEPS):
-        if fits(problem, (A + E) @ (B + F)):
+        W = model.product(moved)
+        if fits(problem, W):
             return True
-        now = excess(problem, (A + E) @ (B + F))
+        now = excess(problem, W)
         if not now < 0.9 * before:
             return False
         before = now
-        residual = problem.measure((A + E) @ (B + F)) - problem.attainable
-        J = np.concatenate([np.kron(np.eye(m), (B + F).T), np.kron(A + E, np.eye(n))], axis=1)
-        seen = problem.measure(J.T.reshape(-1, m, n)).T
+        residual = problem.measure(W) - problem.attainable
+        seen = problem.measure(model.jacobian(moved).T.reshape(-1, *problem.shape)).T
         left, sizes, right = np.linalg.svd(seen, full_matrices=False)
         # What a step longer than the reach would be needed for stays.
         with np.errstate(all="ignore"):
             parts = np.where(sizes > 0, (left.T @ -residual) / sizes, 0.0)
         step = right.T @ np.where(np.abs(parts) <= reach, parts, 0.0)
-        E, F = E + step[: m * h].reshape(m, h), F + step[m * h :].reshape(h, n)
-        if np.sqrt(np.sum(E**2) + np.sum(F**2)) > reach:
+        steps = np.split(step, ends)
+        moved = tuple(a + s.reshape(a.shape) for a, s in zip(moved, steps, strict=True))
+        distance = [np.linalg.norm(a - b) for a, b in zip(moved, arrays, strict=True)]
+        if np.linalg.norm(distance) > reach:
             return False
     return False
 
@@ -270,8 +295,8 @@ def _size(problem: Problem, W: np.ndarray) -> float:
 
 def _critical(
     problem: Problem, factors: Sequence[ArrayLike], tol: float
-) -> tuple[np.ndarray, np.ndarray]:
-    arrays = two_factors(problem, factors, "the landscape is that of")
+) -> tuple[Model, tuple[np.ndarray, ...]]:
+    model, arrays = _point(problem, factors)
     tol = real_number("tol", tol, least=0, infinite=True)
     found = relative_gradient(problem, arrays)
     if found > tol:
@@ -280,4 +305,4 @@ def _critical(
             f"the problem, where {tol:g} would pass; give a saddle, for example one of a "
             "trajectory's phases, or a larger tol"
         )
-    return arrays
+    return model, arrays

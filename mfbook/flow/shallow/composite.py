@@ -13,11 +13,12 @@ import numpy as np
 from mfbook.flow import trajectory
 from mfbook.flow.shallow.dense import Columns
 from mfbook.flow.shallow.drive import Path, start
-from mfbook.flow.shallow.field import Part, parts_of, times
+from mfbook.flow.shallow.field import Part, parts_of
 from mfbook.flow.shallow.gauge import EPS
+from mfbook.flow.shallow.stack import Factors, stack_of
 from mfbook.flow.shallow.units import units_of
 from mfbook.problems.fit import fit_of
-from mfbook.problems.protocols import Problem
+from mfbook.problems.protocols import Problem, is_symmetric
 
 # From this many rows and columns on, singular values leave out what drowns in the rounding of W.
 LARGE = 80
@@ -32,28 +33,28 @@ class Composite:
     def __init__(
         self,
         problem: Problem,
-        arrays: tuple[np.ndarray, np.ndarray],
+        arrays: Factors,
         log10_scale: float,
         rtol: float,
         loss_tol: float,
         shaker: np.random.Generator | None = None,
     ) -> None:
         self.problem = problem
-        A, B = arrays
+        self.stack = stack_of(problem.shape, is_symmetric(problem))
+        U = self.stack.joined(arrays)
         log_scale = log10_scale * np.log(10.0)
-        largest = max(np.abs(array).max() for array in arrays)
+        largest = np.abs(U).max()
         measurement = float(problem.sizes.max()) or 1.0
         self.units = units_of(problem.targets, measurement, log_scale + np.log(largest))
         self.parts: list[Part] = parts_of(problem, self.units)
+        self.places = [self.stack.places(part.rows, part.cols) for part in self.parts]
         log_start = log_scale - self.units.log_factor
         self.paths: list[Path] = [
-            start(
-                part.field, np.concatenate([A[part.rows], B.T[part.cols]]), log_start, rtol, shaker
-            )
-            for part in self.parts
+            start(part.field, U[places], log_start, rtol, shaker)
+            for part, places in zip(self.parts, self.places, strict=True)
         ]
         # Rows and columns without an observed entry have no gradient: they stay.
-        self.still = np.exp(log_scale) * A, np.exp(log_scale) * B
+        self.still = np.exp(log_scale) * U
         fit = fit_of(problem)
         self.least, self.threshold = fit.least, fit.threshold(loss_tol) / self.units.loss
         if fit.learnable == 0.0:
@@ -153,29 +154,30 @@ class Composite:
     def time(self, t: Any) -> Any:
         return t / self.units.rate
 
-    def factors_at(self, t: float) -> tuple[np.ndarray, np.ndarray]:
+    def factors_at(self, t: float) -> Factors:
         return self.factors(self.at(t * self.units.rate))
 
     def W_at(self, t: float) -> np.ndarray:
         return self.W(self.at(t * self.units.rate))
 
-    def factors(self, columns: list[Columns]) -> tuple[np.ndarray, np.ndarray]:
-        A, B = (array.copy() for array in self.still)
-        for part, path, column in zip(self.parts, self.paths, columns, strict=True):
+    def factors(self, columns: list[Columns]) -> Factors:
+        return self.stack.split(self._stacked(columns))
+
+    def _stacked(self, columns: list[Columns]) -> np.ndarray:
+        U = self.still.copy()
+        for places, path, column in zip(self.places, self.paths, columns, strict=True):
             X = path.whole(column.X)
-            U = self.units.factor * ((X * np.exp(column.ell)) @ column.V.T)
-            A[part.rows], B[:, part.cols] = U[: part.field.m], U[part.field.m :].T
-        return A, B
+            U[places] = self.units.factor * ((X * np.exp(column.ell)) @ column.V.T)
+        return U
 
     def W(self, columns: list[Columns]) -> np.ndarray:
-        A, B = self.factors(columns)
-        W = A @ B
+        W = self.stack.product(self._stacked(columns))
         for part, path, column in zip(self.parts, self.paths, columns, strict=True):
             if path.field.blocks is not None:
                 continue
             # Columns of one hidden basis give W without the rounding of a rotation.
             Z = path.whole(column.X) * np.exp(column.ell)
-            block = Z[: part.field.m] @ Z[part.field.m :].T
+            block = part.field.stack.product(Z)
             W[np.ix_(part.rows, part.cols)] = self.units.W * block
         return W
 
@@ -183,12 +185,13 @@ class Composite:
         m, n = self.problem.shape
         if len(columns) == 1 and min(m, n) >= LARGE:
             return self._few_singular_values(columns[0])
-        A, B = self.factors(columns)
-        if min(m, n) <= 2 * A.shape[1] or m * n <= 10_000:
+        U = self._stacked(columns)
+        if min(m, n) <= 2 * U.shape[1] or m * n <= 10_000:
             return np.linalg.svd(self.W(columns), compute_uv=False)
         # W = Q_A R_A R_Bᵀ Q_Bᵀ: a long product has the singular values of its small core.
         # NumPy's annotations know no mode in which `qr` returns one matrix.
-        core = np.linalg.qr(A, mode="r") @ np.linalg.qr(B.T, mode="r").T  # type: ignore[attr-defined]
+        A, B = U[self.stack.left], U[self.stack.right]
+        core = np.linalg.qr(A, mode="r") @ np.linalg.qr(B, mode="r").T  # type: ignore[attr-defined]
         values = np.zeros(min(m, n))
         values[: len(core)] = np.linalg.svd(core, compute_uv=False)
         return values
@@ -196,10 +199,10 @@ class Composite:
     def _few_singular_values(self, column: Columns) -> np.ndarray:
         """Those of one large part, without the columns that drown in its rounding."""
         values = np.zeros(min(self.problem.shape))
-        part = self.parts[0]
+        stack = self.parts[0].field.stack
         kept = 2 * column.ell > 2 * column.ell.max(initial=-np.inf) + np.log(1e-2 * EPS)
         Z = column.X[:, kept] * np.exp(column.ell[kept])
-        A, B = Z[: part.field.m], Z[part.field.m :]
+        A, B = Z[stack.left], Z[stack.right]
         if 2 * Z.shape[1] <= min(A.shape[0], B.shape[0]):
             A, B = np.linalg.qr(A, mode="r"), np.linalg.qr(B, mode="r")
         found = np.linalg.svd(A @ B.T, compute_uv=False)
@@ -220,7 +223,7 @@ class Composite:
         for part, path, column in zip(self.parts, self.paths, columns, strict=True):
             X, U = path.whole(column.X), path.whole(column.Z)
             _, G = part.field.gradient(U)
-            total += float(np.sum((times(G, X) * np.exp(column.ell)) ** 2))
+            total += float(np.sum((part.field.stack.times(G, X) * np.exp(column.ell)) ** 2))
         return self.units.rate * self.units.factor * np.sqrt(total)
 
     def losses_and_norms(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

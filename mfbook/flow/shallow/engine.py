@@ -1,4 +1,4 @@
-"""One run of gradient flow with two factors: followed, doubted where it must be, and returned."""
+"""One run of gradient flow: followed, doubted where it must be, and returned."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from mfbook.flow.shallow.dense import Columns
 from mfbook.flow.shallow.drive import DENSE_P, follow
 from mfbook.flow.shallow.phases import phases_of
 from mfbook.flow.shallow.sectors import falls_apart
+from mfbook.flow.shallow.stack import Factors
 from mfbook.flow.trajectory import Phase, Trajectory, resting_times
+from mfbook.problems.fit import is_least_over_cone
 from mfbook.problems.protocols import Problem
 
 # Between two rests of a run so many S(W) tell whether they share an invariant subspace; those near
@@ -38,6 +40,15 @@ _BY_WEIGHT = (
     trajectory.STUCK,
 )
 
+# Reasons of a run that may all the same have come to the least loss that U Uᵀ can have.
+_SHORT = (
+    trajectory.STUCK,
+    trajectory.DROWNED,
+    trajectory.TIME_LIMIT,
+    trajectory.STEP_LIMIT,
+    trajectory.STEP_TOO_SMALL,
+)
+
 
 class Limits(TypedDict):
     """The options that all runs of a batch share."""
@@ -54,12 +65,12 @@ class Options(Limits):
 
 def flow(
     problem: Problem,
-    arrays: tuple[np.ndarray, np.ndarray],
+    arrays: Factors,
     *,
     progress: bool | None,
     **options: Unpack[Options],
 ) -> Trajectory:
-    """One run from 10^log10_scale · (A, B); the options are those of `gradient_flow`."""
+    """One run from 10^log10_scale · factors; the options are those of `gradient_flow`."""
     say_that_it_compiles()
     run, limit = _followed(problem, arrays, options, progress)
     if run.crossing is not None:
@@ -74,13 +85,16 @@ def flow(
     readings = Readings(run)
     loss, norm = run.losses_and_norms(readings.times)
     end = run.at(readings.times[-1])
+    W = run.W(end)
+    if reason in _SHORT and is_least_over_cone(problem, W, options["loss_tol"]):
+        reason = trajectory.LEAST_REACHED
     return Trajectory(
         t=run.time(readings.times),
         loss=loss,
         gradient_norm=norm,
-        W=run.W(end),
+        W=W,
         factors=run.factors(end),
-        converged=reason == trajectory.LOSS_REACHED,
+        converged=reason in trajectory.ARRIVED,
         reason=reason,
         n_steps=run.n_steps,
         n_gradients=run.n_gradients,
@@ -115,7 +129,7 @@ class Readings:
 
 def _followed(
     problem: Problem,
-    arrays: tuple[np.ndarray, np.ndarray],
+    arrays: Factors,
     options: Options,
     progress: bool | None,
     shaker: np.random.Generator | None = None,

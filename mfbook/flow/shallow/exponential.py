@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from mfbook.flow.shallow.field import Gradient, LargeField, times
+from mfbook.flow.shallow.field import LargeField
 from mfbook.flow.shallow.kernel import GAUSS, LARGEST_GROWTH
 from mfbook.flow.shallow.krylov import Krylov
 from mfbook.flow.shallow.phi import phi_functions
 from mfbook.flow.shallow.rosenbrock import C2, C3, difference, inside, second_stage, third_stage
+from mfbook.flow.shallow.stack import Gradient, Stack
 
 # The largest Krylov space, and how well it must know its vector, against the step's tolerance.
 MOST, KNOWN = 100, 0.03
@@ -40,6 +41,7 @@ class Exponential:
         sigma: float,
     ) -> None:
         self.field, self.Y, self.k, self.G, self.sigma = field, Y, k, G, sigma
+        self.times = field.stack.times
         self.Z, self.F = np.ascontiguousarray(Y[:, :k]), np.ascontiguousarray(F)
         self.sizes = np.sqrt(np.einsum("ij,ij->j", self.Z, self.Z))
         self.space = Krylov(self.product, self.F, self.sizes, MOST)
@@ -48,8 +50,8 @@ class Exponential:
     def product(self, v: np.ndarray) -> np.ndarray:
         """The Jacobian of the active flow times v."""
         self.n_gradients += 1
-        D = times(self.field.change(self.Z, v), self.Z)
-        D += times(self.G, v)
+        D = self.times(self.field.change(self.Z, v), self.Z)
+        D += self.times(self.G, v)
         return D
 
     def step(
@@ -102,7 +104,7 @@ class Exponential:
     def _nonlinear(self, shift: np.ndarray) -> np.ndarray:
         self.n_gradients += 1
         Z = self.Z + shift
-        return times(self.field.gradient(Z)[1], Z) - self.F - self.product(shift)
+        return self.times(self.field.gradient(Z)[1], Z) - self.F - self.product(shift)
 
     def _space_of(self, vector: np.ndarray, h: float, tol: float) -> Krylov:
         space = Krylov(self.product, vector, self.sizes, MOST)
@@ -116,7 +118,7 @@ class Exponential:
         first, second = (self.field.gradient(node)[1] for node in nodes)
         self.n_gradients += 2
         X = np.ascontiguousarray(self.Y[:, self.k :])
-        mean = h / 2 * (first + second)
+        mean, times = h / 2 * (first + second), self.times
 
         def commutator(X: np.ndarray) -> np.ndarray:
             D = times(second, times(first, X)) - times(first, times(second, X))
@@ -128,7 +130,7 @@ class Exponential:
         bound = np.sqrt(3) / 6 * spread * h * _norm(second - first)
         felt = bound > 0.1 * tol
         C = commutator(X) / 2 if felt else 0.0
-        total = series(mean, X + C, tol)
+        total = series(self.field.stack, mean, X + C, tol)
         if not felt:
             return total, 0.0
         D = commutator(total) / 2
@@ -137,11 +139,11 @@ class Exponential:
         return total + D, gap
 
 
-def series(G: Gradient, X: np.ndarray, tol: float) -> np.ndarray:
+def series(stack: Stack, G: Gradient, X: np.ndarray, tol: float) -> np.ndarray:
     """exp of S(G) applied to unit columns, by its power series."""
     term, total = X, X.copy()
     for j in range(1, 200):
-        term = times(G, term)
+        term = stack.times(G, term)
         term /= j
         total += term
         if np.abs(term).max() <= 1e-3 * tol:

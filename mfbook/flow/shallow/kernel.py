@@ -1,7 +1,8 @@
 """The arithmetic of a dense step, compiled.
 
 A field comes as plain arrays (`FieldArrays`): measurement l is the sum of c · W_ij over its terms,
-one for an entry, all for a full X_l. Columns Z live in coordinates of an orthonormal basis E where
+one for an entry, all for a full X_l; W_ij is the product of the rows `left` and `right` of the
+stack. Columns Z live in coordinates of an orthonormal basis E where
 there is one. `label` numbers the sector of a coordinate, from 0; there is one where they are all 0.
 """
 
@@ -35,15 +36,18 @@ REST = 16.0
 
 
 class FieldArrays(NamedTuple):
-    """Terms (of, i, j, c): measurement `of` has c · W_ij; targets, weight, and the coordinates."""
+    """Terms (of, left, right, c) of measurements, targets, weight of the loss, and coordinates.
+
+    `rate` is that of the flow, S = −rate Σ r_l (X_l + X_lᵀ).
+    """
 
     of: np.ndarray
-    i: np.ndarray
-    j: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
     c: np.ndarray
     values: np.ndarray
     weight: float
-    m: int
+    rate: float
     p: int
     E: np.ndarray
     label: np.ndarray
@@ -54,7 +58,7 @@ def residual_of(field: FieldArrays, Z: np.ndarray) -> np.ndarray:
     U = field.E @ Z if field.E.size else Z
     r = -field.values
     for term in range(len(field.of)):
-        a, b = field.i[term], field.m + field.j[term]
+        a, b = field.left[term], field.right[term]
         product = 0.0
         for k in range(U.shape[1]):
             product += U[a, k] * U[b, k]
@@ -67,8 +71,8 @@ def S_of(field: FieldArrays, r: np.ndarray) -> np.ndarray:
     """The symmetric matrix of the flow at a residual."""
     S = np.zeros((field.p, field.p))
     for term in range(len(field.of)):
-        a, b = field.i[term], field.m + field.j[term]
-        g = 2 * field.weight * field.c[term] * r[field.of[term]]
+        a, b = field.left[term], field.right[term]
+        g = field.rate * field.c[term] * r[field.of[term]]
         S[a, b] -= g
         S[b, a] -= g
     if field.E.size:
@@ -149,12 +153,12 @@ def eigh(S: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def jacobian(
     field: FieldArrays, Z: np.ndarray, S: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """J = S ⊗ I − 2w KᵀK, the Jacobian of the active flow, with K = dr/dZ; and its eigenpairs."""
+    """J = S ⊗ I − rate KᵀK, the Jacobian of the active flow, with K = dr/dZ; and its eigenpairs."""
     d, k = Z.shape
     U = field.E @ Z if field.E.size else Z
     K = np.zeros((len(field.values), field.p, k))
     for term in range(len(field.of)):
-        n, a, b = field.of[term], field.i[term], field.m + field.j[term]
+        n, a, b = field.of[term], field.left[term], field.right[term]
         for col in range(k):
             K[n, a, col] += field.c[term] * U[b, col]
             K[n, b, col] += field.c[term] * U[a, col]
@@ -165,7 +169,7 @@ def jacobian(
             reduced[n] = Et @ K[n]
         K = reduced
     flat = K.reshape(len(K), d * k)
-    J = -2 * field.weight * (np.ascontiguousarray(flat.T) @ flat)
+    J = -field.rate * (np.ascontiguousarray(flat.T) @ flat)
     for a in range(d):
         for b in range(d):
             for col in range(k):

@@ -27,7 +27,7 @@ import numpy as np
 from mfbook.flow.shallow.dense import Columns
 from mfbook.flow.shallow.explicit import EXPLICIT, chebyshev, dormand_prince, longest_chebyshev
 from mfbook.flow.shallow.exponential import Exponential, series
-from mfbook.flow.shallow.field import LargeField, times
+from mfbook.flow.shallow.field import LargeField
 from mfbook.flow.shallow.gauge import linear_flow, normalised
 from mfbook.flow.shallow.krylov import Krylov
 
@@ -57,6 +57,8 @@ RENEW = 5
 # Rest, as a fraction of one unit of log-growth: what a passive column's log-size loses by it only
 # shifts its escape in time, by a tenth of the local tolerance at rtol = 1e-4.
 FREEZE = 1e-5
+# By how much the decay of the speed may be faster than over the step before.
+FASTER = 3.0
 
 
 @dataclass
@@ -67,6 +69,7 @@ class Memory:
     nonlinear: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     linear: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     last: tuple[float, float, int] | None = None
+    decay: float = np.inf
     patience: int = 0
     radius: float = 0.0
     sigma: float = 0.0
@@ -115,7 +118,7 @@ class LargeStepper:
         Y[:, : self.k] *= np.exp(state.ell[first])
         self.Y, self.Z = Y, Y[:, : self.k]
         self.loss, self.G = field.gradient(self.Z)
-        self.F_all = times(self.G, Y)
+        self.F_all = field.stack.times(self.G, Y)
         self.F = self.F_all[:, : self.k]
         self._evaluations = 1
         self.memory = memory
@@ -152,11 +155,11 @@ class LargeStepper:
             memory.shape = shape
             memory.nonlinear = rng.standard_normal(shape)
             memory.linear = rng.standard_normal((shape[0], 1))
-        radius = 0.0
+        radius, stack = 0.0, self.field.stack
         for _ in range(COLD if cold else WARM):
             v = memory.linear / np.linalg.norm(memory.linear)
             # S has the eigenvalues ±σ: one product with S² has a single largest one.
-            memory.linear = times(self.G, times(self.G, v))
+            memory.linear = stack.times(self.G, stack.times(self.G, v))
             size = np.linalg.norm(memory.linear)
             radius = float(np.sqrt(size))
             if size == 0:
@@ -188,12 +191,17 @@ class LargeStepper:
         if memory.rested == self.k and last is not None and now[1] <= 1.01 * last[1]:
             return True
         memory.rested = -1
+        if last is None or last[2] != self.k:
+            memory.decay = np.inf
         size = float(np.linalg.norm(self.Z))
         if now[1] <= 1e-14 * self.rho * size:
             return True
         if last is None or last[2] != self.k or not 0 < now[1] < last[1] or now[0] <= last[0]:
             return False
+        # A decay that is suddenly faster is that of a stiff part, an error of the last step
+        # perhaps, and what is left decays as slowly as before.
         mu = np.log(last[1] / now[1]) / (now[0] - last[0])
+        mu = memory.decay = mu if mu <= FASTER * memory.decay else memory.decay
         change = np.linalg.norm(self.field.change(self.Z, self.F).data)
         if change <= FREEZE * mu**2:
             memory.rested = self.k
@@ -233,20 +241,10 @@ class LargeStepper:
 
     @property
     def S_eigen(self) -> tuple[np.ndarray, np.ndarray]:
-        """Rates and directions of S from the SVD of G, and of the columns' part with rate zero."""
+        """Rates and directions of S, as far as the columns have a part along them."""
         if self._S_eigen is None:
             G = self.G if isinstance(self.G, np.ndarray) else self.G.toarray()
-            u, s, vt = np.linalg.svd(G, full_matrices=False)
-            # S (u; v) = −(G v; Gᵀ u): the pairs of opposite sign are those that grow.
-            down = np.concatenate([u, vt.T]) / np.sqrt(2)
-            up = np.concatenate([u, -vt.T]) / np.sqrt(2)
-            basis = np.concatenate([down, up[:, ::-1]], axis=1)
-            X = self.state.X
-            rest = X - basis @ (basis.T @ X)
-            rest = np.linalg.qr(rest - basis @ (basis.T @ rest))[0]
-            middle = len(s)
-            basis = np.concatenate([basis[:, :middle], rest, basis[:, middle:]], axis=1)
-            self._S_eigen = np.concatenate([-s, np.zeros(rest.shape[1]), s[::-1]]), basis
+            self._S_eigen = self.field.stack.spectrum(G, self.state.X)
         return self._S_eigen
 
     def step(self, h: float, tol: float = np.inf) -> tuple[Columns | None, float]:
@@ -259,7 +257,8 @@ class LargeStepper:
             self.record = Record("rest", self.rho, self.sigma, tol)
             quiet = self.order[k:]
             if self.by_series:
-                X, ell = normalised(series(h * self.G, self.Y[:, k:], tol), state.ell[quiet])
+                grown = series(self.field.stack, h * self.G, self.Y[:, k:], tol)
+                X, ell = normalised(grown, state.ell[quiet])
                 return self._columns(h, self.Z, X, ell, state.V[:, quiet]), 0.0
             rates, basis = self.S_eigen
             X, V = (np.ascontiguousarray(array[:, quiet]) for array in (state.X, state.V))
@@ -312,4 +311,4 @@ class LargeStepper:
 
     def _field(self, Y: np.ndarray) -> np.ndarray:
         self._evaluations += 1
-        return times(self.field.gradient(Y[:, : self.k])[1], Y)
+        return self.field.stack.times(self.field.gradient(Y[:, : self.k])[1], Y)

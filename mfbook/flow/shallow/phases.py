@@ -78,7 +78,7 @@ def _escape(run: Composite, columns: list[Columns]) -> Escape | tuple[None, None
         if rates[-1] > 0 and (wait < first or best[0] is None):
             top = path.whole(basis[:, -1:])[:, 0]
             u, v = np.zeros(run.problem.shape[0]), np.zeros(run.problem.shape[1])
-            u[part.rows], v[part.cols] = top[: part.field.m], top[part.field.m :]
+            u[part.rows], v[part.cols] = top[field.stack.left], top[field.stack.right]
             sign = np.sign(u[np.argmax(np.abs(u))])
             rate = float(run.units.rate * rates[-1])
             first = wait

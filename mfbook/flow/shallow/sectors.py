@@ -1,8 +1,8 @@
 """Subspaces that the flow cannot leave, and that rounding would.
 
-With U = [A; Bᵀ] the flow is dU/dt = S(W) U. If the columns of the start lie in a subspace E that
-all S(W) map into itself, for the W that columns in E make, they stay there: symmetric data from
-(A, Aᵀ) keep W = A Aᵀ positive semidefinite, an exactly dependent start never gains a rank. A
+The flow is dU/dt = S(W) U. If the columns of the start lie in a subspace E that all S(W) map into
+itself, for the W that columns in E make, they stay there: two factors (A, Aᵀ) of symmetric data
+keep W = A Aᵀ positive semidefinite, an exactly dependent start never gains a rank. A
 computed flow leaves such an E by its rounding as soon as a direction outside of it grows. So the
 smallest E is found first, and the flow is integrated in coordinates of E.
 
@@ -22,9 +22,10 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from mfbook.flow.shallow.field import Field, Gradient, SensingField, label_of
+from mfbook.flow.shallow.field import Field, SensingField, label_of
 from mfbook.flow.shallow.gauge import Graded, graded
 from mfbook.flow.shallow.kernel import FieldArrays
+from mfbook.flow.shallow.stack import Gradient
 
 # A direction counts as inside a subspace, and two blocks as uncoupled, to this many roundings.
 SAME = 1e-13
@@ -37,20 +38,22 @@ class Sensing(SensingField):
 
     With X_l = P X̃_l Qᵀ and X̃_l block-diagonal, a block of W̃ = Pᵀ W Q that no measurement sees
     does not enter, so every block, or sector, keeps hidden columns of its own, and they are
-    integrated apart as connected components are; but a measurement may see several of them.
+    integrated apart as connected components are; but a measurement may see several of them. In the
+    symmetric model P = Q.
     """
 
     def __init__(
         self, field: SensingField, P: np.ndarray, Q: np.ndarray, blocks: list[np.ndarray]
     ) -> None:
+        stack = field.stack
         rotated = P.T @ field.X @ Q
         seen = np.zeros((field.m, field.n), dtype=bool)
         for block in blocks:
-            seen[np.ix_(block[block < field.m], block[block >= field.m] - field.m)] = True
-        super().__init__(np.where(seen, rotated, 0.0), field.values, field.weight)
+            seen[np.ix_(*stack.sides(block))] = True
+        super().__init__(np.where(seen, rotated, 0.0), field.values, field.weight, stack)
         self.blocks = blocks
         self.basis = np.zeros((self.p, self.p))
-        self.basis[: self.m, : self.m], self.basis[self.m :, self.m :] = P, Q
+        self.basis[stack.left, stack.left], self.basis[stack.right, stack.right] = P, Q
 
 
 class Reduced:
@@ -59,7 +62,7 @@ class Reduced:
     def __init__(self, field: Field, E: np.ndarray) -> None:
         self.inner, self.E = field, E
         self.p = E.shape[1]
-        self.m, self.n = field.m, field.n
+        self.m, self.n, self.stack = field.m, field.n, field.stack
         self.weight, self.curvature, self.values = field.weight, field.curvature, field.values
         self.basis: np.ndarray | None = E if field.basis is None else field.basis @ E
         self.blocks: list[np.ndarray] | None = None
@@ -89,19 +92,19 @@ class Reduced:
 def in_sectors(field: SensingField) -> SensingField | Reduced:
     """The field in bases in which its measurements are block-diagonal, or as it is if there is one.
 
-    Such bases are the singular vectors of a random combination of the measurements, unless
-    singular values tie.
+    Such bases are the singular vectors of a random combination of the measurements, its
+    eigenvectors in the symmetric model, unless singular values or eigenvalues tie.
     """
     rng = np.random.default_rng(0)
-    P, _, Qt = np.linalg.svd(np.tensordot(rng.standard_normal(len(field.X)), field.X, axes=1))
+    P, Q = field.stack.bases(np.tensordot(rng.standard_normal(len(field.X)), field.X, axes=1))
     size = np.linalg.norm(field.X)
-    seen = np.max(np.abs(P.T @ field.X @ Qt.T), axis=0) > SAME * size
-    links = csr_array(np.block([[np.eye(field.m), seen], [seen.T, np.eye(field.n)]]))
+    seen = np.max(np.abs(P.T @ field.X @ Q), axis=0) > SAME * size
+    links = csr_array(field.stack.matrix(seen.astype(float)))
     count, label = connected_components(links, directed=False)
     if count == 1:
         return field
     blocks = [np.flatnonzero(label == k) for k in range(count)]
-    return _with_sum_and_difference(Sensing(field, P, Qt.T, blocks), blocks)
+    return _with_sum_and_difference(Sensing(field, P, Q, blocks), blocks)
 
 
 def _with_sum_and_difference(field: Sensing, blocks: list[np.ndarray]) -> Sensing | Reduced:

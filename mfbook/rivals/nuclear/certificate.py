@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mfbook.problems.checks import flag, real_array, require_problem
-from mfbook.problems.protocols import Problem, reads_entries
+from mfbook.problems.protocols import Problem, is_symmetric, reads_entries
 from mfbook.rivals.nuclear.data import EPS, power_of_two
 
 LARGEST = float(np.finfo(float).max)
@@ -68,7 +68,8 @@ def dual_bound(problem: Problem, dual: ArrayLike, *, psd: bool = False) -> float
     dual
         (m, n), zero off the observed entries, for completion; (k,) for sensing.
     psd
-        whether only positive semidefinite W are meant; the problem must be square.
+        whether only positive semidefinite W are meant; the problem must be square. A symmetric
+        problem always means these.
 
     Raises
     ------
@@ -169,9 +170,9 @@ def value_of(W: np.ndarray, psd: bool) -> float:
 
 
 def require_setting(problem: Problem, psd: bool) -> bool:
-    """`psd` as a bool, for a problem that allows it."""
+    """`psd` as a bool, for a problem that allows it; a symmetric one means it."""
     require_problem(problem)
-    psd = flag("psd", psd)
+    psd = flag("psd", psd) or is_symmetric(problem)
     if psd and problem.shape[0] != problem.shape[1]:
         raise ValueError(
             f"a positive semidefinite matrix is square, but the problem has shape {problem.shape}; "

@@ -21,6 +21,11 @@ if TYPE_CHECKING:  # SciPy is imported where it is needed first
 
 EPS = np.finfo(float).eps
 
+# The cure where no positive semidefinite matrix fits.
+ANY_MATRIX = (
+    "leave psd=False, or take a MatrixCompletion or MatrixSensing if the problem is symmetric"
+)
+
 
 def power_of_two(size: ArrayLike) -> np.ndarray:
     """The largest power of two that is at most `size`; 1 for 0."""
@@ -169,7 +174,7 @@ def _symmetric_entries(mask: np.ndarray, values: np.ndarray) -> Entries:
         raise ValueError(
             f"infeasible: a symmetric matrix has equal entries at ({i}, {j}) and ({j}, {i}), but "
             f"{given[i, j]:g} and {given[j, i]:g} are observed (least-squares residual "
-            f"{unit * (np.linalg.norm(unequal) / 2):.3g}); leave psd=False"
+            f"{unit * (np.linalg.norm(unequal) / 2):.3g}); {ANY_MATRIX}"
         )
     both = mask | mask.T
     values = np.where(mask, values, values.T)
@@ -178,7 +183,7 @@ def _symmetric_entries(mask: np.ndarray, values: np.ndarray) -> Entries:
         i = int(negative[0])
         raise ValueError(
             f"infeasible: the diagonal entry ({i}, {i}) of a positive semidefinite matrix is not "
-            f"negative, but {given[i, i]:g} is observed; leave psd=False"
+            f"negative, but {given[i, i]:g} is observed; {ANY_MATRIX}"
         )
     # A zero on the diagonal of a positive semidefinite matrix makes its row and column zero.
     zero = np.diag(both) & (np.diag(values) == 0)
@@ -186,7 +191,7 @@ def _symmetric_entries(mask: np.ndarray, values: np.ndarray) -> Entries:
         i = int(np.flatnonzero(zero & values.any(axis=1))[0])
         raise ValueError(
             f"infeasible: the diagonal entry ({i}, {i}) is zero, which makes row {i} of a positive "
-            "semidefinite matrix zero, but a nonzero entry of it is observed; leave psd=False"
+            f"semidefinite matrix zero, but a nonzero entry of it is observed; {ANY_MATRIX}"
         )
     # They couple to nothing then, and the least trace makes them zero: no constraint is needed,
     # and none could carry a multiplier, for the dual optimum need not be attained there.

@@ -16,7 +16,7 @@ from mfbook.problems.checks import real_number, whole_number
 from mfbook.problems.protocols import Problem, reads_entries
 from mfbook.rivals.nuclear.certificate import Certified, dual_bound, require_setting, value_of
 from mfbook.rivals.nuclear.cone import closest, closest_in_row_units, onto_the_cone
-from mfbook.rivals.nuclear.data import Entries, Span, affine_set
+from mfbook.rivals.nuclear.data import ANY_MATRIX, Entries, Span, affine_set
 from mfbook.rivals.nuclear.douglas_rachford import STEPS, douglas_rachford
 from mfbook.rivals.nuclear.interior_point import interior_point
 
@@ -63,9 +63,10 @@ def min_nuclear_norm(
     Parameters
     ----------
     problem
-        a `MatrixCompletion` or `MatrixSensing`.
+        a completion or sensing problem.
     psd
-        ask for a symmetric positive semidefinite W; the problem must be square. W is then
+        ask for a symmetric positive semidefinite W; the problem must be square. A symmetric
+        problem always asks for it. W is then
         U Uᵀ with U moved onto the data by Gauss–Newton steps, so that it is positive
         semidefinite up to rounding. A diagonal over many magnitudes may leave a large gap.
     tol
@@ -128,8 +129,8 @@ def _none_was_found(problem: Problem, data: Entries | Span, S: np.ndarray) -> st
         ("infeasible: " if bound >= BEYOND * data.unit else "")
         + "no positive semidefinite matrix was found that fits the data; the nearest leaves a "
         f"residual of {data.unit * np.linalg.norm(missing):.3g}, and any that fits has a trace "
-        f"of at least {bound:.3g}; leave psd=False, correct the data, or bring its diagonal "
-        "closer together by scaling rows and columns alike"
+        f"of at least {bound:.3g}; {ANY_MATRIX}, correct the data, or bring its diagonal closer "
+        "together by scaling rows and columns alike"
     )
 
 
