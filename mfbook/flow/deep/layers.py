@@ -140,11 +140,9 @@ def turned_felt(state: State, loose: float = LOOSE) -> State:
 
 
 def turned_level(state: State, loose: float = LOOSE) -> State:
-    """The state with the columns of its first level made orthogonal where they lean."""
+    """The state with the columns of its first level made orthogonal where they lean, of size one."""
     level = state.levels[0]
     layers, rotations = turned(level.layers, loose)
-    if all(V is None for V in rotations):
-        return state
     bases = list(state.bases)
     into, out_of = list(level.into), list(level.out_of)
     for j, V in enumerate(rotations):
@@ -156,8 +154,18 @@ def turned_level(state: State, loose: float = LOOSE) -> State:
         bases[j][:, low:high] = bases[j][:, low:high] @ V
         into[j] = into[j] @ V
         out_of[j + 1] = V.T @ out_of[j + 1]
-    new = Level(layers, level.ell, tuple(into), tuple(out_of))
+    new = of_size_one(Level(layers, level.ell, tuple(into), tuple(out_of)))
     return replace(state, levels=(new, *state.levels[1:]), bases=tuple(bases))
+
+
+def of_size_one(level: Level) -> Level:
+    """The level with its size in `ell`."""
+    size = max(float(s.max(initial=0.0)) for s in sizes_of(level.layers))
+    if size == 0.0:
+        return level
+    kinds = (level.layers, level.into, level.out_of)
+    layers, into, out_of = (tuple(array / size for array in kind) for kind in kinds)
+    return Level(layers, level.ell + float(np.log(size)), into, out_of)
 
 
 def merged(state: State, rows: np.ndarray, cols: np.ndarray) -> State:
