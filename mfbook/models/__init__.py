@@ -3,9 +3,10 @@
 from mfbook.models.product import (
     factor_gradients,
     factors_of,
+    one_run,
     product,
     small_init,
     two_factors,
 )
 
-__all__ = ["factor_gradients", "factors_of", "product", "small_init", "two_factors"]
+__all__ = ["factor_gradients", "factors_of", "one_run", "product", "small_init", "two_factors"]
