@@ -239,10 +239,11 @@ def active_step(
     rates: np.ndarray,
     Q: np.ndarray,
     h: float,
+    weights: np.ndarray,
 ) -> tuple[np.ndarray, float]:
     """z(θh) at θ = 1 and at the two nodes, and the error of the first relative to its columns.
 
-    inf where a number is not finite or a hidden column has grown too much.
+    The relative error of a hidden column counts `weights` times. inf where a number is not finite or a hidden column has grown too much.
     """
     x = h * rates
     f, D2, D3 = _stages(terms, z, dims, offsets, F, J, rates, Q, h)
@@ -262,7 +263,7 @@ def active_step(
     for k in range(len(before)):
         larger = max(before[k], after[k])
         if larger > 0.0:
-            error = max(error, missed[k] / larger)
+            error = max(error, weights[k] * missed[k] / larger)
         if not after[k] <= LARGEST_GROWTH * before[k]:
             return path, np.inf
     return path, error if np.isfinite(error) else np.inf
