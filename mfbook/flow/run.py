@@ -125,40 +125,57 @@ def gradient_flow(
     >>> run.converged, round(float(run.W[1, 1]), 1), [phase.rank for phase in run.phases]
     (True, 200.0, [0, 1])
     """
-    A, B = _starts(problem, factors)
+    arrays = _starts(problem, factors)
     scales = _scales(log10_scale)
-    axes = _axes(A, scales)
-    _require_scale(problem, (A, B), scales)
+    axes = _axes(arrays[0], scales)
+    _require_scale(problem, arrays, scales)
     options = _options(loss_tol, rtol, t_max, max_steps)
     progress = None if progress is None else flag("progress", progress)
-    # The engine is compiled code, and Numba takes half a second to import.
-    from mfbook.flow.shallow.engine import flow
-
     if not axes:
-        return flow(problem, (A, B), log10_scale=float(scales), progress=progress, **options)
-    A, B = (np.broadcast_to(factor, axes + factor.shape[-2:]) for factor in (A, B))
+        return _run(problem, arrays, float(scales), progress, options)
+    arrays = tuple(np.broadcast_to(factor, axes + factor.shape[-2:]) for factor in arrays)
     scales = np.broadcast_to(scales, axes)
     runs = np.empty(axes, dtype=object)
     for k in np.ndindex(axes):
-        start, scale = (A[k], B[k]), float(scales[k])
-        runs[k] = flow(problem, start, log10_scale=scale, progress=progress, **options)
+        start = tuple(factor[k] for factor in arrays)
+        runs[k] = _run(problem, start, float(scales[k]), progress, options)
     return batch_of(runs)
 
 
-def _starts(problem: Problem, factors: Sequence[ArrayLike]) -> tuple[np.ndarray, np.ndarray]:
+def _run(
+    problem: Problem,
+    arrays: tuple[np.ndarray, ...],
+    log10_scale: float,
+    progress: bool | None,
+    options: Limits,
+) -> Trajectory:
+    """One run by the engine of its depth."""
+    # The engines are compiled code, and Numba takes half a second to import.
+    if len(arrays) == 2:
+        from mfbook.flow.shallow.engine import flow
+
+        A, B = arrays
+        return flow(problem, (A, B), log10_scale=log10_scale, progress=progress, **options)
+    from mfbook.flow.deep import engine
+
+    return engine.flow(problem, arrays, log10_scale=log10_scale, progress=progress, **options)
+
+
+def _starts(problem: Problem, factors: Sequence[ArrayLike]) -> tuple[np.ndarray, ...]:
     arrays = factors_of(problem, factors)
-    if len(arrays) != 2:
+    if len(arrays) < 2:
         raise ValueError(
-            f"gradient_flow follows two factors, W = A B, but got {len(arrays)}; use "
-            "gradient_descent for another depth"
+            f"gradient_flow follows two factors or more, W = W_1 W_2 ⋯, but got {len(arrays)}; "
+            "with one factor the flow is linear: use gradient_descent"
         )
-    A, B = arrays
-    if not (A.any(axis=(-2, -1)) | B.any(axis=(-2, -1))).all():
+    zero = np.sum([~array.any(axis=(-2, -1)) for array in arrays], axis=0)
+    if (zero >= 2).any():
+        those = "the factors are zero" if len(arrays) == 2 else f"{zero.max()} factors are zero"
         raise ValueError(
-            "the factors are zero, and zero is a critical point: the flow stays there for ever; "
+            f"{those}, and zero is a critical point: the flow stays there for ever; "
             "give directions, for example small_init(problem.shape, rng=0)"
         )
-    return A, B
+    return arrays
 
 
 def _scales(log10_scale: float | ArrayLike) -> np.ndarray:
@@ -183,12 +200,13 @@ def _axes(A: np.ndarray, scales: np.ndarray) -> tuple[int, ...]:
 
 
 def _require_scale(
-    problem: Problem, arrays: tuple[np.ndarray, np.ndarray], scales: np.ndarray
+    problem: Problem, arrays: tuple[np.ndarray, ...], scales: np.ndarray
 ) -> None:
     require_size(problem)
     largest = scales.max() + np.log10(max(np.abs(array).max() for array in arrays))
     size = float(np.abs(problem.targets).max()) or 1.0
-    most = min(LARGEST_LOG10_FACTOR + 0.5 * np.log10(size), LARGEST_LOG10_ENTRY)
+    share = 2 / len(arrays)
+    most = share * min(LARGEST_LOG10_FACTOR + 0.5 * np.log10(size), LARGEST_LOG10_ENTRY)
     if largest > most:
         raise ValueError(
             f"the start has entries near 10^{largest:.0f}, whose products leave double precision; "

@@ -62,6 +62,8 @@ SHRINK, SAFETY = 0.1, 0.9
 # from 1e-2: power 0: 1e-5, 1e-3, 7e-4 (189, 315, 246); 0.4: 1.5e-6, 1.6e-5, 9e-6 (254, 596, 511);
 # 0.8: 1.4e-7, 1.8e-7, 8e-8 (405, 1523, 1553).
 EARLY, MOST_EXACT = 0.5, 1e-6
+# While larger columns move, what hardly does need not count much more than they.
+OTHERS = 3.0
 
 # W is given up as unbounded as with two factors.
 FAR, GROWN, FALLEN = 1e3, 1.2, 0.1
@@ -121,7 +123,10 @@ class Active:
         reference = data.scale ** (1 / self.depth) if data.scale > 0 else 0.0
         sizes = np.concatenate(sizes_of(state.felt)) / np.sqrt(2)
         shares = np.minimum(1.0, sizes / reference) if reference > 0 else np.ones_like(sizes)
-        self.weights = 1 / np.maximum(shares ** (EARLY * (self.depth - 2)), MOST_EXACT)
+        weights = 1 / np.maximum(shares ** (EARLY * (self.depth - 2)), MOST_EXACT)
+        speeds = np.concatenate(sizes_of(unflat(self.F, self.dims, self.offsets)))
+        fastest = np.argmax(np.where(sizes > 0, speeds / np.where(sizes > 0, sizes, 1.0), -1.0))
+        self.weights = np.minimum(weights, OTHERS * weights[fastest])
         self._eigen: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
     @property

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Unpack
 
 import numpy as np
@@ -12,13 +14,23 @@ from mfbook.flow import trajectory
 from mfbook.flow.deep.data import Data, units_of
 from mfbook.flow.deep.drive import Moment, Path
 from mfbook.flow.deep.layers import State
+from mfbook.flow.shallow.compiled import say_that_it_compiles
 from mfbook.flow.shallow.engine import Options
 from mfbook.flow.trajectory import Phase, Trajectory, resting_times
-from mfbook.problems.fit import fit_of
+from mfbook.problems.fit import fit_of, gradient
 from mfbook.problems.protocols import Problem
 
 # Rests are told apart down to this share of the gradient at zero; below it is rounding.
 QUIET = 1e-12
+
+
+@dataclass(frozen=True)
+class Start:
+    """The middle of a step: the moment before it, its local time, the logarithm of its time."""
+
+    moment: int
+    local: float
+    log: float
 
 
 class Run:
@@ -71,6 +83,46 @@ class Run:
             return moment.state
         return moment.piece.at(min(moment.piece.local_of(dt), moment.piece.length))
 
+    def W_in(self, start: Start, t: float) -> np.ndarray:
+        """W at a time in the caller's units, counted from a place inside a piece.
+
+        Beyond the orbit that the place lies in, on the plateaus before and after it, W has moved by
+        less than rounding, unless the clock of the orbit before it reaches there.
+        """
+        local = start.local + t * self.units.rate
+        orbit = self.moments[start.moment].clock.orbit
+        own = [k for k, moment in enumerate(self.moments) if moment.clock.orbit == orbit]
+        if local < 0.0 and np.isfinite(self.moments[own[0]].clock.value):
+            absolute = self.moments[own[0]].clock.value + local
+            return self.W_at(max(absolute, 0.0) / self.units.rate)
+        if local < 0.0:
+            return self.W(self.moments[own[0]].state)
+        k = bisect_right(own, local, key=lambda k: self.moments[k].clock.local) - 1
+        return self.W(self._inside(own[max(k, 0)], local - self.moments[own[max(k, 0)]].clock.local))
+
+    def starts(self, losses: list[float]) -> list[Start | None]:
+        """Where the loss is half-way between each two of those losses, which fall."""
+        return [self._start((a + b) / 2) for a, b in pairwise(losses)]
+
+    def _start(self, loss: float) -> Start | None:
+        for k, (before, after) in enumerate(pairwise(self.moments)):
+            if not before.loss > loss >= after.loss or before.piece is None:
+                continue
+            piece = before.piece
+            low, high = 0.0, piece.length
+            for _ in range(60):
+                middle = (low + high) / 2
+                if not low < middle < high:
+                    break
+                if self.path.loss(piece.at(middle)) > loss:
+                    low = middle
+                else:
+                    high = middle
+            log_dt = piece.log_dt(high)
+            clock = before.clock.after(log_dt)
+            return Start(k, clock.local, clock.log)
+        return None
+
     def factors(self, state: State) -> tuple[np.ndarray, ...]:
         found = self.path.layers(state)
         first = np.exp(self.log_scale) * self.arrays[0]
@@ -103,6 +155,7 @@ def flow(
     **options: Unpack[Options],
 ) -> Trajectory:
     """One run from 10^log10_scale · (W_1, …, W_N); the options are those of `gradient_flow`."""
+    say_that_it_compiles(__file__)
     run = Run(problem, arrays, options)
     path = run.path
     try:
@@ -131,6 +184,7 @@ def flow(
         dense_output=run.W_at,
         dense_factors=run.factors_at,
         readings=readings,
+        dense_phase=readings.W_in,
     )
 
 
@@ -150,23 +204,51 @@ class Readings:
     def log10_columns(self, trajectory: Trajectory) -> None:
         return None
 
+    @cached_property
+    def rests(self) -> list[int]:
+        norm = np.array([moment.norm for moment in self.run.moments])
+        return resting_times(np.maximum(norm, QUIET * norm.max()))
+
+    @cached_property
+    def starts(self) -> list[Start | None]:
+        """The middles of the steps from each rest to the next."""
+        return self.run.starts([self.run.moments[k].loss for k in self.rests])
+
     def phases(self, trajectory: Trajectory) -> tuple[Phase, ...]:
-        norm = np.maximum(trajectory.gradient_norm, QUIET * trajectory.gradient_norm.max())
         values = trajectory.singular_values
         known = 1e-3 * values.max()
+        log_rate = float(np.log10(self.run.units.rate))
         found = []
-        for k in resting_times(norm):
+        for place, k in enumerate(self.rests):
             moment = self.run.moments[k]
+            start = self.starts[place - 1] if place else None
+            last = place == len(self.rests) - 1
             found.append(
                 Phase(
                     time=float(trajectory.t[k]),
                     rank=int((values[k] > known).sum()),
                     W=self.Ws[k],
                     loss=float(trajectory.loss[k]),
+                    direction=None if last else self._direction(self.Ws[k]),
                     factors=self.run.factors(moment.state),
+                    log10_time=moment.clock.log / float(np.log(10.0)) - log_rate,
+                    log10_arrival=start and start.log / float(np.log(10.0)) - log_rate,
                 )
             )
         return tuple(found)
+
+    def _direction(self, W: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The top singular pair of −∇f, along which W leaves a plateau."""
+        u, _, vt = np.linalg.svd(-gradient(self.run.problem, W))
+        sign = float(np.sign(u[np.argmax(np.abs(u[:, 0])), 0]))
+        return sign * u[:, 0], sign * vt[0]
+
+    def W_in(self, phase: int, t: float) -> np.ndarray:
+        """W at t by the clock of a phase."""
+        start = Start(0, 0.0, -np.inf) if phase == 0 else self.starts[phase - 1]
+        if start is None:
+            raise ValueError(f"phase {phase} begins with no step of the loss: it has no clock")
+        return self.run.W_in(start, t)
 
     def one_of(self, trajectory: Trajectory, run: tuple[int, ...]) -> Trajectory:
         return trajectory
