@@ -9,6 +9,7 @@ at the end of which one hidden column of it grows alone (`Alone`) until it is fe
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -28,6 +29,7 @@ from mfbook.flow.deep.layers import (
     turned_felt,
     turned_level,
     unflat,
+    without_dead,
 )
 from mfbook.flow.deep.passengers import Passenger, exponents
 from mfbook.flow.deep.plateau import (
@@ -113,20 +115,24 @@ class Moment:
 class Active:
     """The felt layers, exactly linearised; passengers and levels are carried along."""
 
-    def __init__(self, data: Data, state: State) -> None:
+    def __init__(self, data: Data, state: State, conserved: np.ndarray) -> None:
         self.data, self.state, self.depth = data, state, len(state.felt)
+        self.conserved = conserved
         self.part = data.part(state.present)
         self.z, self.dims, self.offsets = flat(state.felt)
         self.F, loss, self.G = kernel.slope(self.part.terms, self.z, self.dims, self.offsets)
         self.loss = loss + self.part.loss_of_others
         self.n_gradients, self.length = 1, 0.0
         reference = data.scale ** (1 / self.depth) if data.scale > 0 else 0.0
-        sizes = np.concatenate(sizes_of(state.felt)) / np.sqrt(2)
+        sizes = kernel.column_sizes(self.z, self.dims, self.offsets)
+        live = sizes > kernel.floors_of(sizes, self.dims)
+        sizes = sizes / np.sqrt(2)
         shares = np.minimum(1.0, sizes / reference) if reference > 0 else np.ones_like(sizes)
         weights = 1 / np.maximum(shares ** (EARLY * (self.depth - 2)), MOST_EXACT)
-        speeds = np.concatenate(sizes_of(unflat(self.F, self.dims, self.offsets)))
-        fastest = np.argmax(np.where(sizes > 0, speeds / np.where(sizes > 0, sizes, 1.0), -1.0))
-        self.weights = np.minimum(weights, OTHERS * weights[fastest])
+        speeds = kernel.column_sizes(self.F, self.dims, self.offsets)
+        relative = np.where(live, speeds / np.where(live, sizes, 1.0), -1.0)
+        self.fastest = float(relative.max())
+        self.weights = np.minimum(weights, OTHERS * weights[np.argmax(relative)])
         self._eigen: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
     @property
@@ -156,6 +162,7 @@ class Active:
         )
 
     def assembled(self, path: np.ndarray, h: float) -> State:
+        path[0] = kernel.rebalanced(path[0], self.dims, self.offsets, self.conserved)
         nodes = [unflat(z, self.dims, self.offsets) for z in path]
         passengers = self.state.passengers
         if passengers:
@@ -307,11 +314,12 @@ class Path:
         self.joined: Clock | None = None  # when a level became felt that had hardly grown
         sizes = np.abs(data.whole.values[data.whole.values != 0])
         self.far = FAR * float(sizes.max() ** 2 / sizes.min()) if sizes.size else np.inf
+        # What is conserved, in the caller's hidden bases and in units of the square of the scale.
+        self.balance = [a.T @ a - b @ b.T for a, b in pairwise(layers)]
         self.state = self._started(layers, log_start)
 
     def _started(self, layers: Layers, log_start: float) -> State:
-        widths = [layer.shape[1] for layer in layers[:-1]]
-        bases = tuple(np.eye(width) for width in widths)
+        layers, bases = without_dead(layers)
         everything = tuple(range(len(self.data.blocks)))
         m, n = self.data.shape
         log_size = float(
@@ -322,7 +330,7 @@ class Path:
         self.log_felt = float(np.log(FELT * scale)) if scale > 0 else -np.inf
         if log_size >= self.log_felt or scale == 0.0:
             felt = tuple(np.exp(log_start) * layer for layer in layers)
-            return turned_felt(State(felt, (), bases, everything), 0.0)
+            return State(felt, (), bases, everything)
         ends = [m, *[0] * (self.depth - 1), n]
         felt = tuple(np.zeros(shape) for shape in zip(ends[:-1], ends[1:], strict=True))
         size = max(float(s.max()) for s in sizes_of(layers))
@@ -337,7 +345,19 @@ class Path:
             for k, (c, V) in enumerate(zip(cols, scaled, strict=True))
         )
         level = Level(scaled, log_start + float(np.log(size)), into, out_of)
-        return turned_level(State(felt, (level,), bases, everything), 0.0)
+        return State(felt, (level,), bases, everything)
+
+    def _conserved(self, state: State) -> np.ndarray:
+        """W_jᵀW_j − W_{j+1}W_{j+1}ᵀ of the felt layers, in their bases, one after the other."""
+        size = np.exp(2 * self.log_start)
+        return np.concatenate(
+            [
+                (size * (basis[:, :width].T @ balance @ basis[:, :width])).ravel()
+                for basis, balance, width in zip(
+                    state.bases, self.balance, state.widths, strict=True
+                )
+            ]
+        )
 
     # What is read off a state.
 
@@ -367,7 +387,7 @@ class Path:
         """The layers in the caller's hidden bases, in the engine's units."""
         part = self.data.part(state.present)
         m, n = self.data.shape
-        widths = [basis.shape[0] for basis in state.bases]
+        widths = [basis.shape[1] for basis in state.bases]
         shapes = list(zip([m, *widths], [*widths, n], strict=True))
         out = [np.zeros(shape) for shape in shapes]
         felt, last = state.felt, self.depth - 1
@@ -406,7 +426,7 @@ class Path:
         """One more moment, and the piece that leads on from it; or the reason why there is none."""
         state = self.state = self._tidied(self.state)
         empty = 0 in state.widths
-        active = None if empty else Active(self.data, state)
+        active = None if empty else Active(self.data, state, self._conserved(state))
         if active is not None:
             self.n_gradients += 1
             loss, norm = active.loss, float(np.linalg.norm(active.F))
@@ -669,10 +689,7 @@ class Path:
         """A step of the felt layers, tried shorter and shorter until its error is small."""
         tol = LOCAL * self.rtol
         if self.h is None:
-            sizes = np.concatenate(sizes_of(active.state.felt))
-            speeds = np.concatenate(sizes_of(unflat(active.F, active.dims, active.offsets)))
-            speed = float((speeds[sizes > 0] / sizes[sizes > 0]).max())
-            self.h = tol ** (1 / ORDER_OF_ERROR) / max(speed, 1e-300)
+            self.h = tol ** (1 / ORDER_OF_ERROR) / max(active.fastest, 1e-300)
         h = min(self.h, self.t_max - self.clock.value)
         target = self._trace(active.state)
         while h > 4 * kernel.EPS * self.clock.local and h > 0:

@@ -21,7 +21,13 @@ import numpy as np
 
 from mfbook.flow.deep import kernel
 from mfbook.flow.deep.passengers import Passenger
-from mfbook.flow.shallow.gauge import LOOSE, largest_cosine, normalised, orthogonalise
+from mfbook.flow.shallow.gauge import (
+    LOOSE,
+    largest_cosine,
+    normalised,
+    orthogonalise,
+    without_noise,
+)
 
 Layers = tuple[np.ndarray, ...]
 
@@ -112,6 +118,28 @@ def turned(layers: Layers, loose: float = LOOSE) -> tuple[Layers, list[np.ndarra
         out[j], out[j + 1] = new[:rows], np.ascontiguousarray(new[rows:].T)
         found.append(V)
     return tuple(out), found
+
+
+def without_dead(layers: Layers) -> tuple[Layers, Layers]:
+    """Layers in bases with orthogonal columns, without those that are zero, and those bases.
+
+    A hidden direction along which both neighbours are zero stays so. Where a start has one, what a
+    rotation leaves there is rounding: it is told from a small column by what it is the rest of.
+    """
+    out, bases = list(layers), []
+    for j in range(len(layers) - 1):
+        stack = np.ascontiguousarray(np.concatenate([out[j], out[j + 1].T]))
+        X, ell = normalised(stack, np.zeros(stack.shape[1]))
+        live = ell > -np.inf
+        V = np.ascontiguousarray(np.eye(stack.shape[1])[:, live])
+        X, ell = np.ascontiguousarray(X[:, live]), ell[live]
+        noise = np.full_like(ell, ell.max(initial=-np.inf)) if len(ell) > len(stack) else ell
+        X, ell, V = without_noise(X, ell, V, noise)
+        kept = ell > -np.inf
+        new, rows = X[:, kept] * np.exp(ell[kept]), out[j].shape[0]
+        out[j], out[j + 1] = new[:rows], np.ascontiguousarray(new[rows:].T)
+        bases.append(V[:, kept])
+    return tuple(map(np.ascontiguousarray, out)), tuple(bases)
 
 
 def turned_felt(state: State, loose: float = LOOSE) -> State:
