@@ -287,6 +287,21 @@ def carried(route: list[np.ndarray]) -> np.ndarray:
     return total
 
 
+@dataclass
+class Rest:
+    """The beginning of a plateau: its moment, and the first singular values of the gradient there.
+
+    `waited` is the time that it has lasted so far, in units of exp(log_start)^−(N−2); `rate` the
+    growth rate of the column that leaves alone, 0 until one does.
+    """
+
+    moment: int
+    top: float
+    second: float
+    waited: float = 0.0
+    rate: float = 0.0
+
+
 class Path:
     """The moments of a run, and why it stopped ('' while it runs)."""
 
@@ -306,8 +321,7 @@ class Path:
         self.moments: list[Moment] = []
         self.reason = ""
         self.n_steps = self.n_gradients = 0
-        self.starts: list[int] = []  # moments at which a plateau begins
-        self.waits: list[float] = []  # log s of every plateau, in units of the start's scale
+        self.rests: list[Rest] = []  # where plateaus begin
         self.log_start = log_start
         self.clock = Clock()
         self.h: float | None = None
@@ -553,11 +567,18 @@ class Path:
                 state = turned_level(state, 0.0) if state.levels else state
                 moment.state = state
         if not state.levels:
-            self.reason = trajectory.STUCK
+            self.reason = self._stuck(moment)
             return
-        if not self.starts or self.moments[self.starts[-1]].clock.orbit != self.clock.orbit:
-            self.starts.append(len(self.moments) - 1)
         self._plateau(moment)
+
+    def _stuck(self, moment: Moment) -> str:
+        """Whether a rest is one of rounding alone."""
+        terms = self.data.whole
+        size = np.abs(terms.values).max(initial=0.0) + self.data.curvature * float(
+            np.linalg.norm(self._W_felt(moment.state))
+        )
+        noise = terms.weight * len(terms.values) * (16 * kernel.EPS * size) ** 2
+        return trajectory.DROWNED if moment.loss <= noise else trajectory.STUCK
 
     def _plateau(self, moment: Moment) -> None:
         state = moment.state
@@ -573,8 +594,12 @@ class Path:
         slope = kernel.slope_along(np.ascontiguousarray(G), z, dims, offsets)
         floor = kernel.EPS * float(np.linalg.norm(self.data.at_zero))
         if float(np.linalg.norm(slope)) <= floor * float(np.linalg.norm(z)) ** (self.depth - 1):
-            self.reason = trajectory.STUCK
+            self.reason = self._stuck(moment)
             return
+        if not self.rests or self.moments[self.rests[-1].moment].clock.orbit != self.clock.orbit:
+            values = [*np.linalg.svd(G, compute_uv=False), 0.0]
+            self.rests.append(Rest(len(self.moments) - 1, float(values[0]), float(values[1])))
+        rest = self.rests[-1]
         if is_alone(level.layers):
             divided_state = divided(state)
             growth = Growth(divided_state.levels[0], G, tuple(self.data.blocks))
@@ -582,7 +607,10 @@ class Path:
                 moment.state = divided_state
                 tau = growth.tau_of_size(self.log_felt / self.depth + 1e-9)
                 self._take(moment, Alone(divided_state, growth, tau))
-                self.h = None
+                rest.waited += float(
+                    np.exp(growth.log_time(tau) + (self.depth - 2) * self.log_start)
+                )
+                rest.rate = growth.rate
                 if self.clock.value >= self.t_max and np.isfinite(self.t_max):
                     self._stop_inside(moment)
                 else:
@@ -594,6 +622,8 @@ class Path:
         piece = Plateau(state, G, float(longest))
         self.n_gradients += ORDER
         self._take(moment, piece)
+        in_units = piece.log_unit + (self.depth - 2) * self.log_start
+        rest.waited += piece.length * float(np.exp(in_units))
         self.state = turned_level(self.state, 0.0)
 
     def _stop_inside(self, moment: Moment) -> None:
