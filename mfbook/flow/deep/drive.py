@@ -162,6 +162,7 @@ class Active:
         )
 
     def assembled(self, path: np.ndarray, h: float) -> State:
+        path = path.copy()
         path[0] = kernel.rebalanced(path[0], self.dims, self.offsets, self.conserved)
         nodes = [unflat(z, self.dims, self.offsets) for z in path]
         passengers = self.state.passengers

@@ -149,8 +149,9 @@ def rebalanced(
     columns, mend one interface after the other. In turned bases C is nearly diagonal, and an error
     of it is one of the correction, relative to that.
     """
+    start, first_worst = z, 0.0
     z = z.copy()
-    for _ in range(MOST_SWEEPS):
+    for sweep in range(MOST_SWEEPS):
         worst = 0.0
         at = 0
         for k in range(1, len(dims) - 1):
@@ -171,6 +172,10 @@ def rebalanced(
             before += before @ turn
             after -= turn @ after
             at += width * width
+        if sweep == 0:
+            first_worst = worst
+        if not worst <= 2 * first_worst:
+            return start
         if worst < UNBALANCED:
             break
     return z
@@ -321,12 +326,11 @@ def active_step(
     error = 0.0
     for k in range(len(before)):
         larger = max(before[k], after[k])
-        if larger <= floors[k]:
+        if np.isfinite(larger) and larger <= floors[k]:
             continue
-        if larger > 0.0:
-            error = max(error, weights[k] * missed[k] / larger)
         if not after[k] <= LARGEST_GROWTH * before[k]:
             return path, np.inf
+        error = max(error, weights[k] * missed[k] / larger)
     return path, error if np.isfinite(error) else np.inf
 
 
