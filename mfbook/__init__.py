@@ -7,6 +7,7 @@ from mfbook.book.claims import claim, ledger
 from mfbook.book.numbers import below
 from mfbook.book.sweeps import sweep
 from mfbook.flow import gradient_flow
+from mfbook.flow.deep.limit import DeepLimit, deep_limit
 from mfbook.flow.descent import gradient_descent
 from mfbook.flow.taylor import taylor_flow
 from mfbook.flow.trajectory import Phase, Trajectory
@@ -48,6 +49,7 @@ from mfbook.theory.measures import (
 
 __all__ = [
     "Certified",
+    "DeepLimit",
     "Escape",
     "GreedyPath",
     "InvariantManifold",
@@ -62,6 +64,7 @@ __all__ = [
     "claim",
     "components",
     "connectivity",
+    "deep_limit",
     "critical_point_kind",
     "disconnected_limit",
     "dual_bound",

@@ -142,31 +142,49 @@ def gradient_flow(
     _require_scale(problem, arrays, scales)
     options = _options(loss_tol, rtol, t_max, max_steps)
     progress = None if progress is None else flag("progress", progress)
-    # The engine is compiled code, and Numba takes half a second to import.
-    from mfbook.flow.shallow.engine import flow
-
     if not axes:
-        return flow(problem, arrays, log10_scale=float(scales), progress=progress, **options)
+        return _run(problem, arrays, float(scales), progress, options)
     arrays = tuple(np.broadcast_to(factor, axes + factor.shape[-2:]) for factor in arrays)
     scales = np.broadcast_to(scales, axes)
     runs = np.empty(axes, dtype=object)
     for k in np.ndindex(axes):
-        start, scale = tuple(factor[k] for factor in arrays), float(scales[k])
-        runs[k] = flow(problem, start, log10_scale=scale, progress=progress, **options)
+        start = tuple(factor[k] for factor in arrays)
+        runs[k] = _run(problem, start, float(scales[k]), progress, options)
     return batch_of(runs)
+
+
+def _run(
+    problem: Problem,
+    arrays: tuple[np.ndarray, ...],
+    log10_scale: float,
+    progress: bool | None,
+    options: Limits,
+) -> Trajectory:
+    """One run by the engine of its depth."""
+    # The engines are compiled code, and Numba takes half a second to import.
+    if len(arrays) <= 2:
+        from mfbook.flow.shallow.engine import flow
+
+        return flow(problem, arrays, log10_scale=log10_scale, progress=progress, **options)
+    from mfbook.flow.deep import engine
+
+    return engine.flow(problem, arrays, log10_scale=log10_scale, progress=progress, **options)
 
 
 def _starts(problem: Problem, factors: Sequence[ArrayLike]) -> tuple[np.ndarray, ...]:
     arrays = model_of(problem).factors_of(problem, factors)
-    if len(arrays) != 2 and not is_symmetric(problem):
+    if len(arrays) < 2 and not is_symmetric(problem):
         raise ValueError(
-            f"gradient_flow follows two factors, W = A B, but got {len(arrays)}; use "
-            "gradient_descent for another depth"
-            + (", or a SymmetricCompletion for W = U Uᵀ" if len(arrays) == 1 else "")
+            f"gradient_flow follows two factors or more, W = W_1 W_2 ⋯, but got {len(arrays)}; "
+            "with one factor the flow is linear: use gradient_descent, or a SymmetricCompletion "
+            "for W = U Uᵀ"
         )
-    if not np.any([array.any(axis=(-2, -1)) for array in arrays], axis=0).all():
+    # Zero is a rest of U Uᵀ, of two factors that are zero, and of more if two of them are.
+    zero = np.sum([~array.any(axis=(-2, -1)) for array in arrays], axis=0)
+    if (zero >= min(len(arrays), 2)).any():
+        those = f"{zero.max()} factors are zero" if len(arrays) > 2 else "the factors are zero"
         raise ValueError(
-            "the factors are zero, and zero is a critical point: the flow stays there for ever; "
+            f"{those}, and zero is a critical point: the flow stays there for ever; "
             "give directions, for example small_init(problem, rng=0)"
         )
     return arrays
@@ -197,7 +215,8 @@ def _require_scale(problem: Problem, arrays: tuple[np.ndarray, ...], scales: np.
     require_size(problem)
     largest = scales.max() + np.log10(max(np.abs(array).max() for array in arrays))
     size = float(np.abs(problem.targets).max()) or 1.0
-    most = min(LARGEST_LOG10_FACTOR + 0.5 * np.log10(size), LARGEST_LOG10_ENTRY)
+    share = 2 / len(arrays)
+    most = share * min(LARGEST_LOG10_FACTOR + 0.5 * np.log10(size), LARGEST_LOG10_ENTRY)
     if largest > most:
         raise ValueError(
             f"the start has entries near 10^{largest:.0f}, whose products leave double precision; "

@@ -1,18 +1,25 @@
-"""Gradient flow in many digits: slow, plain, and independent of everything else here.
+r"""Gradient flow in many digits: slow, plain, and independent of everything else here.
 
-The factors are kept as integers in units of 2^-bits (fixed point). With G = ∇f(W) = 2c (W − M) on
-the observed entries the coefficients of their Taylor series follow from each other by Cauchy
-products,
+The layers are kept as integers in units of 2^-bits (fixed point). With G = ∇f(W), which is affine
+in W, the coefficients of all Taylor series follow from each other by Cauchy products,
 
-    (k+1) A_{k+1} = −Σ G_i B_{k−i}ᵀ,   (k+1) B_{k+1} = −Σ A_iᵀ G_{k−i},   W_k = Σ A_i B_{k−i},
+    (k+1) (W_j)_{k+1} = −[(W_1 ⋯ W_{j−1})ᵀ G (W_{j+1} ⋯ W_N)ᵀ]_k,
 
-and a step is as long as the last two terms stay below 2^-100 of what is kept, column by column.
+and a step is as long as the last two terms stay below 2^-goal of what is kept, column by column.
 There is no change of the hidden basis, no logarithm and no threshold: the oracle for the flow
-engine has to work in another way than the engine does.
+engines has to work in another way than the engines do.
+
+How many bits an answer takes is found out by asking twice. Every step is disturbed in the last
+bit of every entry, and the flow is followed with two numbers of bits and two goals. Where what is
+lost, rounded or cut off at that level matters, because parts fall below it and come back, or
+because the flow carries small differences apart, the two paths differ, and more bits are taken.
+The paths are compared at every step and not at the end alone: two runs that have both left an
+unstable solution may well have come to the same end.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
@@ -20,39 +27,60 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mfbook.models import two_factors
-from mfbook.problems import MatrixCompletion
-from mfbook.problems.checks import real_array, require_problem, whole_number
+from mfbook.models import one_run
+from mfbook.problems.checks import real_array, whole_number
+from mfbook.problems.protocols import Problem
 
-ORDER = 40
-GOAL_BITS = 100
+# Bits of an answer beside those that are asked for.
+GUARD = 20
+# The second run has so many bits more, and a sixteenth of all: what grows at a rate λ from the last
+# bits is later in it by 22/λ or more, and a step, for which λ h ≤ goal/60, does not pass over that.
+MORE = 32
+MOST_BITS = 1 << 15
+BITS_PER_DIGIT = float(np.log2(10))
+# What is below is 0 in float64, whatever its digits.
+SMALLEST = Fraction(1, 1 << 1074)
 
 
 def taylor_flow(
-    problem: MatrixCompletion,
+    problem: Problem,
     factors: Sequence[ArrayLike],
     *,
     log10_scale: int,
     times: Sequence[float | Fraction],
-    digits: int = 60,
+    digits: int = 20,
+    max_steps: int = 20_000,
 ) -> list[np.ndarray]:
-    """Follow dA/dt = −G Bᵀ, dB/dt = −Aᵀ G from 10^log10_scale · (A, B) in `digits` digits.
+    r"""Follow gradient flow on f(W_1 ⋯ W_N) from 10^log10_scale · factors in many digits.
 
-    The digits are those of W at the start, W(0) = α² A B; later there are more. A 2×2 problem takes
-    seconds from 1e-60, larger or much smaller ones minutes: this is an oracle, not a tool.
+    The flow is dW_j/dt = −(W_1 ⋯ W_{j−1})ᵀ ∇f(W) (W_{j+1} ⋯ W_N)ᵀ for any number N ≥ 1 of layers,
+    balanced or not. W at each of the times is right to `digits` digits of its largest entry there:
+    the flow is followed with more and more bits until two runs, each disturbed in its last bits,
+    agree so far there and at every step before. So digits that a plateau eats, that a decaying
+    solution loses, or that an unstable direction takes are put in at the start. A start that the
+    exact flow keeps on an invariant set, where rounding would not, costs as many bits as the way
+    out takes of them.
+
+    A 2×2 problem takes seconds from 1e-60, larger or much smaller ones minutes: this is an oracle,
+    not a tool. The method is explicit. The first plateau costs some hundred steps however long it
+    lasts, but after something has been learned a step is no longer than about ten times the
+    fastest relaxation, and a second plateau of length 10^5 takes 10^4 of them.
 
     Parameters
     ----------
     problem
-        a completion problem of shape (m, n).
+        a `MatrixCompletion` or `MatrixSensing` of shape (m, n).
     factors
-        (A, B) of shapes (m, h), (h, n).
+        (W_1, …, W_N) in product order, of shapes (m, h_1), …, (h_{N−1}, n).
     log10_scale
         an integer exponent.
     times
         rising times ≥ 0; Fractions are taken exactly.
     digits
-        how many decimal digits, at least 1.
+        how many decimal digits of W, at least 1. What is returned is rounded to float64, which
+        holds 16.
+    max_steps
+        the most steps of one run.
 
     Returns
     -------
@@ -61,40 +89,70 @@ def taylor_flow(
     Raises
     ------
     TypeError
-        a problem of another kind, factors that are not a tuple, numbers that are none, a
-        log10_scale or digits that are no integers.
+        no problem, factors that are not a tuple, numbers that are none, a log10_scale, digits or
+        max_steps that are no integers.
     ValueError
         factors that do not fit the problem or are a batch; times that do not rise, are negative or
         not finite.
+    ArithmeticError
+        max_steps do not lead to the last time, or 32,768 bits do not hold the answer.
 
     Examples
     --------
+    >>> from mfbook.problems import MatrixCompletion
     >>> problem = MatrixCompletion.from_text("2")
     >>> [W] = taylor_flow(problem, ([[1]], [[1]]), log10_scale=-2, times=[2.0])
     >>> alpha = 1e-2  # one entry: w(t) = 2 / (1 + (2 / α² − 1) exp(−8 t)) with both factors α
     >>> exact = 2 / (1 + (2 / alpha**2 - 1) * np.exp(-16.0))
     >>> bool(abs(W[0, 0] - exact) < 1e-14)
     True
+    >>> falling = MatrixCompletion.from_text("-1", loss="half")  # 1/w + 1 grows as exp(2 t)
+    >>> [W] = taylor_flow(falling, ([[1]], [[1]]), log10_scale=0, times=[20])
+    >>> bool(abs(W[0, 0] * (2 * np.exp(40) - 1) - 1) < 1e-13)
+    True
     """
-    require_problem(problem, entries="the series is written for observed entries")
-    arrays = two_factors(problem, factors, "taylor_flow follows")
+    arrays = one_run(problem, factors, "taylor_flow follows")
     log10_scale = whole_number("log10_scale", log10_scale)
     digits = whole_number("digits", digits, least=1)
+    max_steps = whole_number("max_steps", max_steps, least=1)
     ends = _exact_times(times)
-    # α² = 10^(2 log10_scale) must keep its digits.
-    bits = int(np.ceil((digits - 2 * min(log10_scale, 0)) * np.log2(10)))
-    series = _Series(problem, bits)
     scale = Fraction(10) ** log10_scale
-    A, B = (series.fixed(factor, scale) for factor in arrays)
-    t, found = Fraction(0), []
-    for end in ends:
-        while t < end:
-            A, B, h = series.step(A, B, end - t)
-            t += h
-            if end - t < Fraction(1, 1 << 50):
-                t = end
-        found.append(series.floats((A @ B) >> bits))
-    return found
+    goal = int(digits * BITS_PER_DIGIT) + GUARD
+    # At the start products of all layers are that small.
+    small = int(len(arrays) * max(-log10_scale, 0) * BITS_PER_DIGIT)
+
+    def follow(extra: int, ends: list[Fraction]) -> tuple[list[Fraction], list[np.ndarray]]:
+        bits = goal + small + extra
+        if bits > MOST_BITS:
+            raise ArithmeticError(
+                f"the answer takes more than {MOST_BITS:,} bits: the solution decays too far, or "
+                "differences of the last of so many grow up to it; ask for earlier times"
+            )
+        series = _Series(problem, bits, goal + extra)
+        return _run(series, [series.fixed(array, scale) for array in arrays], ends, max_steps)
+
+    extra = 0
+    while True:
+        passed, first = follow(extra, ends)
+        more = MORE + (goal + extra) // 16
+        at, second = follow(extra + more, passed)
+        path = dict(zip(at, second, strict=True))
+        missing = _missing_bits(first, [path[t] for t in passed], digits)
+        if missing <= 0:
+            return [path[end].astype(float) for end in ends]
+        # A small part of one bit may be missing all of them: at most twice as many at once.
+        extra += min(max(missing + more, extra), goal + small + extra)
+
+
+def _missing_bits(first: list[np.ndarray], second: list[np.ndarray], digits: int) -> int:
+    """By how many bits two paths are too far apart to agree in so many digits."""
+    missing = 0
+    for W, V in zip(first, second, strict=True):
+        apart = np.abs(W - V).max()
+        allowed = max(np.abs(W).max(), np.abs(V).max(), SMALLEST) / 10**digits
+        if apart > allowed:
+            missing = max(missing, int(apart / allowed).bit_length())
+    return missing
 
 
 def _exact_times(times: Sequence[float | Fraction]) -> list[Fraction]:
@@ -111,60 +169,168 @@ def _exact_times(times: Sequence[float | Fraction]) -> list[Fraction]:
     return exact
 
 
-class _Series:
-    """The equations of one problem in fixed point."""
+def _run(
+    series: _Series, layers: list[np.ndarray], ends: list[Fraction], max_steps: int
+) -> tuple[list[Fraction], list[np.ndarray]]:
+    """The times of the ends and of all steps between them, and W there."""
+    t, taken = Fraction(0), 0
+    times, found = [], []
+    unit = _exponent(ends[-1]) if ends else 0
+    for end in ends:
+        while t < end:
+            if taken == max_steps:
+                raise ArithmeticError(
+                    f"after {max_steps} steps t is {float(t):.6g}, and {float(ends[-1]):.6g} is "
+                    "asked for: once something is learned, a step is no longer than a few times "
+                    "the fastest relaxation; raise max_steps, or ask for earlier times"
+                )
+            layers, h = series.step(layers, end - t, unit)
+            t, taken, unit = t + h, taken + 1, _exponent(h) + 1
+            times.append(t)
+            found.append(series.fractions(series.product(layers)))
+        if not times or times[-1] < end:  # the start
+            times.append(end)
+            found.append(series.fractions(series.product(layers)))
+    return times, found
 
-    def __init__(self, problem: MatrixCompletion, bits: int) -> None:
-        self.bits, self.one = bits, 1 << bits
-        self.mask = problem.mask
-        weight = Fraction(1, problem.n_observed) if problem.loss == "mean" else Fraction(1, 2)
-        self.double = 2 * weight
-        self.M = self.fixed(np.where(problem.mask, problem.values, 0.0))
+
+def _exponent(h: Fraction) -> int:
+    """The least k, or one more, with h ≤ 2^k."""
+    return h.numerator.bit_length() - h.denominator.bit_length() + 1
+
+
+class _Series:
+    """The equations of one problem, in fixed point with `bits` bits behind the point."""
+
+    def __init__(self, problem: Problem, bits: int, goal: int) -> None:
+        self.bits, self.goal = bits, goal
+        # Terms fall off by e² from one to the next: the least work for a given length of time.
+        self.order = max(int(goal * np.log(2) / 2), 8)
+        m, n = problem.shape
+        self.shape = m, n
+        # ⟨X_l, W⟩ = X w with the entries of W row by row.
+        self.X = self.fixed(problem.measure(np.eye(m * n).reshape(-1, m, n)).T)
+        self.y = self.fixed(problem.targets[:, None])
+        # One third is meant, where float64 says 0.333….
+        self.double = 2 * Fraction(problem.weight).limit_denominator(10**9)
+        self.random = random.Random(bits)
 
     def fixed(self, array: np.ndarray, scale: Fraction = Fraction(1)) -> np.ndarray:
-        return np.array(
-            [[int(Fraction(x) * scale * self.one) for x in row] for row in array], dtype=object
-        )
+        one = scale * (1 << self.bits)
+        entries = [[int(Fraction(float(x)) * one) for x in row] for row in array]
+        return np.array(entries, dtype=object)
 
-    def floats(self, array: np.ndarray) -> np.ndarray:
-        return np.array([[float(Fraction(int(x), self.one)) for x in row] for row in array])
+    def fractions(self, array: np.ndarray) -> np.ndarray:
+        one = 1 << self.bits
+        return np.array([[Fraction(x, one) for x in row] for row in array], dtype=object)
+
+    def product(self, layers: list[np.ndarray]) -> np.ndarray:
+        return _Layers(layers, 0, self.bits).end_to_end()
 
     def step(
-        self, A: np.ndarray, B: np.ndarray, longest: Fraction
-    ) -> tuple[np.ndarray, np.ndarray, Fraction]:
-        """A and B after one step of at most `longest`, and the length of the step."""
-        As, Bs = self._coefficients(A, B)
-        h = longest
-        for k in (ORDER - 1, ORDER):
-            for series, axis in ((As, 0), (Bs, 1)):
-                last = np.abs(series[k]).max(axis=axis)
-                size = np.abs(series[0]).max(axis=axis)
-                for a, s in zip(last, size, strict=True):
-                    if a and s:
-                        log2 = (s.bit_length() - a.bit_length() - GOAL_BITS) / k
-                        h = min(h, Fraction(2.0**log2))
-        h = Fraction(int(h * (1 << 60)), 1 << 60)  # a short fraction
-        return self._sum(As, h), self._sum(Bs, h), h
+        self, layers: list[np.ndarray], longest: Fraction, unit: int
+    ) -> tuple[list[np.ndarray], Fraction]:
+        """The layers after a step of at most `longest` and 2^unit, and its length.
 
-    def _coefficients(
-        self, A: np.ndarray, B: np.ndarray
-    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        zero = np.zeros(self.mask.shape, dtype=object)
-        As, Bs = [A], [B]
-        Gs: list[np.ndarray] = []
-        for k in range(ORDER):
-            W = sum((As[i] @ Bs[k - i] for i in range(k + 1)), start=zero) >> self.bits
-            R = np.where(self.mask, W - self.M if k == 0 else W, 0)
-            Gs.append(R * self.double.numerator // self.double.denominator)
-            dA = sum((Gs[i] @ Bs[k - i].T for i in range(k + 1)), start=0 * A) >> self.bits
-            dB = sum((As[i].T @ Gs[k - i] for i in range(k + 1)), start=0 * B) >> self.bits
-            As.append(-dA // (k + 1))
-            Bs.append(-dB // (k + 1))
-        return As, Bs
+        The coefficients are those of powers of t/2^unit: those of powers of t underflow on a
+        plateau, where t is 10^12 and more.
+        """
+        series = self._coefficients(layers, unit)
+        log2 = 0.0
+        for number, terms in enumerate(series):
+            axis = 1 if number == len(series) - 1 and number else 0
+            kept = np.abs(terms[0]).max(axis=axis)
+            for k in (self.order - 1, self.order):
+                for size, last in zip(kept, np.abs(terms[k]).max(axis=axis), strict=True):
+                    # The last bit of what is kept has no digits to keep.
+                    allowed = max(int(size).bit_length() - self.goal, 1)
+                    log2 = min(log2, (allowed - int(last).bit_length()) / k)
+        whole, part = divmod(log2, 1)
+        h = Fraction(int(2.0 ** (part + 20))) * Fraction(2) ** (int(whole) + unit - 20)
+        h = min(h, longest)
+        x = int(h * (1 << self.bits) / Fraction(2) ** unit)
+        return [self._disturbed(self._sum(terms, x)) for terms in series], h
 
-    def _sum(self, series: list[np.ndarray], h: Fraction) -> np.ndarray:
-        step = int(h * self.one)
-        value = series[-1]
-        for term in reversed(series[:-1]):
-            value = (value * step >> self.bits) + term
+    def _coefficients(self, layers: list[np.ndarray], unit: int) -> list[np.ndarray]:
+        model = _Layers(layers, self.order, self.bits)
+        for k in range(self.order):
+            G = self._gradient(model.end_to_end(), constant=k == 0)
+            model.append([self._integral(v, k, unit) for v in model.pullback(G)])
+        return model.series
+
+    def _gradient(self, W: np.ndarray, constant: bool) -> np.ndarray:
+        """A coefficient of G = 2c Σ (⟨X_l, W⟩ − y_l) X_l."""
+        r = self.X @ W.reshape(-1, 1) >> self.bits
+        if constant:
+            r = r - self.y
+        G = (self.X.T @ r >> self.bits).reshape(self.shape)
+        return G * self.double.numerator // self.double.denominator
+
+    def _integral(self, velocity: np.ndarray, k: int, unit: int) -> np.ndarray:
+        """The next coefficient, from one of a velocity with twice the bits."""
+        shift = self.bits - unit
+        scaled = velocity >> shift if shift >= 0 else velocity << -shift
+        return -scaled // (k + 1)
+
+    def _sum(self, terms: np.ndarray, x: int) -> np.ndarray:
+        value = terms[-1]
+        for term in terms[-2::-1]:
+            value = (value * x >> self.bits) + term
         return value
+
+    def _disturbed(self, array: np.ndarray) -> np.ndarray:
+        noise = [self.random.randint(-1, 1) for _ in range(array.size)]
+        return array + np.array(noise, dtype=object).reshape(array.shape)
+
+
+class _Layers:
+    """W = W_1 ⋯ W_N as series: coefficient by coefficient, W and the pullback of a gradient."""
+
+    def __init__(self, layers: list[np.ndarray], order: int, bits: int) -> None:
+        self.bits, self.known = bits, 1
+        self.series = [_empty(order, layer.shape) for layer in layers]
+        for terms, layer in zip(self.series, layers, strict=True):
+            terms[0] = layer
+        n, m = layers[-1].shape[1], len(layers[0])
+        # W_j ⋯ W_N for j < N, and (W_1 ⋯ W_{j−1})ᵀ G.
+        self.tails = [_empty(order, (len(layer), n)) for layer in layers[:-1]]
+        self.heads = [_empty(order, (rows, n)) for rows in (m, *(A.shape[1] for A in layers[:-1]))]
+
+    def append(self, coefficients: list[np.ndarray]) -> None:
+        for terms, coefficient in zip(self.series, coefficients, strict=True):
+            terms[self.known] = coefficient
+        self.known += 1
+
+    def end_to_end(self) -> np.ndarray:
+        """The last known coefficient of W."""
+        following = self.series[-1]
+        for terms, tail in zip(self.series[-2::-1], self.tails[::-1], strict=True):
+            tail[self.known - 1] = self._cauchy(terms, following) >> self.bits
+            following = tail
+        return following[self.known - 1]
+
+    def pullback(self, G: np.ndarray) -> list[np.ndarray]:
+        """The same of (W_1 ⋯ W_{j−1})ᵀ G (W_{j+1} ⋯ W_N)ᵀ, with twice the bits."""
+        last = self.known - 1
+        self.heads[0][last] = G
+        for terms, head, after in zip(self.series, self.heads, self.heads[1:], strict=False):
+            after[last] = self._cauchy(_transposed(terms), head) >> self.bits
+        following = [*self.tails, self.series[-1]][1:]
+        found = [
+            self._cauchy(head, _transposed(tail))
+            for head, tail in zip(self.heads, following, strict=False)
+        ]
+        return [*found, self.heads[-1][last] << self.bits]
+
+    def _cauchy(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """Σ_i first_i second_{k−i} for the last known k, as one product of matrices."""
+        left = first[: self.known].transpose(1, 0, 2).reshape(first.shape[1], -1)
+        return left @ second[: self.known][::-1].reshape(-1, second.shape[2])
+
+
+def _empty(order: int, shape: tuple[int, ...]) -> np.ndarray:
+    return np.empty((order + 1, *shape), dtype=object)
+
+
+def _transposed(terms: np.ndarray) -> np.ndarray:
+    return terms.transpose(0, 2, 1)

@@ -59,6 +59,12 @@ class Phase:
     direction (per unit time) and `direction` the pair (u, v) of unit vectors along which W leaves,
     u vᵀ; both are None where the method does not compute them, and at the end point. `factors` are
     those of W, None where the method keeps only W.
+
+    `log10_time` is log₁₀ of `time`, finite where `time` is inf because it is beyond 1e308, and −inf
+    at 0. `log10_arrival` is log₁₀ of the time at which the loss is half-way between those of the
+    phase before and of this one: the middle of the step that leads here, from which
+    `Trajectory.W_at(t, phase=k)` counts. It is None for the first phase, which a run starts in, and
+    where the method does not compute it.
     """
 
     time: float
@@ -68,6 +74,13 @@ class Phase:
     rate: float | None = None
     direction: tuple[np.ndarray, np.ndarray] | None = None
     factors: tuple[np.ndarray, ...] | None = None
+    log10_time: float = np.nan
+    log10_arrival: float | None = None
+
+    def __post_init__(self) -> None:
+        if np.isnan(self.log10_time):
+            log = float(np.log10(self.time)) if self.time > 0 else -np.inf
+            object.__setattr__(self, "log10_time", log)
 
 
 class Readings(Protocol):
@@ -94,7 +107,9 @@ class Trajectory:
     Attributes
     ----------
     t
-        (T,) times of gradient flow (iterations times learning rate for gradient descent).
+        (T,) times of gradient flow (iterations times learning rate for gradient descent). With
+        three factors or more they grow like α^−(N−2), and are inf beyond 1e308: there the phases
+        have `log10_time`, and each a clock of its own, see `W_at`.
     loss
         (T,) the loss at those times.
     gradient_norm
@@ -135,6 +150,9 @@ class Trajectory:
         default=None, repr=False
     )
     readings: Readings = field(kw_only=True, repr=False)
+    dense_phase: Callable[[int, float], np.ndarray] | None = field(
+        default=None, kw_only=True, repr=False
+    )
 
     @cached_property
     def singular_values(self) -> np.ndarray:
@@ -158,10 +176,31 @@ class Trajectory:
             raise ValueError("a batch has a reason for each of its runs; take one, trajectory[k]")
         return ADVICE.get(self.reason, "")
 
-    def W_at(self, t: float) -> np.ndarray:
-        """W at time t, for t between the first and the last time of the run."""
+    def W_at(self, t: float, *, phase: int | None = None) -> np.ndarray:
+        """W at time t, for t between the first and the last time of the run.
+
+        With three factors or more a plateau may last for 10^10000, and what happens at its end
+        takes a time of order one. So `phase=k` looks at the step from phase k − 1 to phase k by a
+        clock of its own: t is then counted from the middle of that step, where the loss is half-way
+        between the two, and may be negative. For k = 0 it is counted from the start.
+
+        Raises ValueError for times out of range, a phase that is not there, and a phase of a method
+        that keeps one clock alone.
+        """
+        if phase is not None:
+            return self._W_in(phase, t)
         self._require_time(t)
         return self.dense_output(t)
+
+    def _W_in(self, phase: int, t: float) -> np.ndarray:
+        if self.dense_phase is None:
+            raise ValueError("this run has one clock for all its phases; use W_at(t)")
+        count = len(self.phases)
+        if not 0 <= operator.index(phase) < count:
+            raise ValueError(f"phase must be one of 0, …, {count - 1}, but is {phase}")
+        if not np.isfinite(t):
+            raise ValueError(f"t must be finite, counted from the middle of a step, but is {t}")
+        return self.dense_phase(phase, t)
 
     def factors_at(self, t: float) -> tuple[np.ndarray, ...]:
         """The factors at time t; known where the method keeps them (`gradient_flow` does)."""
@@ -174,6 +213,11 @@ class Trajectory:
         first, last = float(np.min(self.t)), float(np.max(self.t))
         if not first <= t <= last:
             raise ValueError(f"t must lie in [{first:g}, {last:g}], but is {t:g}")
+        if not np.isfinite(t):
+            raise ValueError(
+                "t must be finite, but is inf, where the times of this run are beyond 1e308; look "
+                "into a phase with W_at(t, phase=k)"
+            )
 
     def __getitem__(self, run: SupportsIndex | tuple[SupportsIndex, ...]) -> Trajectory:
         """One run of a batch, with its phases; `run` is an index into all the leading axes.
@@ -200,12 +244,18 @@ class Trajectory:
                 raise IndexError(f"an index must be below {size}, the number of runs, but is {k}")
         return tuple(map(operator.index, run))
 
+    @property
+    def _end(self) -> str:
+        if np.isfinite(self.t[-1]):
+            return f"{self.t[-1]:.4g}"
+        return f"10^{self.phases[-1].log10_time:.2f}"
+
     def __repr__(self) -> str:
         if np.ndim(self.converged):
             converged = int(np.sum(self.converged))
             return f"Trajectory(<{np.size(self.converged)} runs, {converged} converged>)"
         return (
-            f"Trajectory({self.reason}, loss {self.loss[-1]:.1e}, t = {self.t[-1]:.4g}, "
+            f"Trajectory({self.reason}, loss {self.loss[-1]:.1e}, t = {self._end}, "
             f"{self.n_steps} steps, {len(self.phases)} phases)"
         )
 

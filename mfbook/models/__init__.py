@@ -4,6 +4,7 @@ from mfbook.models.model import Model, model_of
 from mfbook.models.product import (
     factor_gradients,
     factors_of,
+    one_run,
     product,
     two_factors,
 )
@@ -14,6 +15,7 @@ __all__ = [
     "factor_gradients",
     "factors_of",
     "model_of",
+    "one_run",
     "product",
     "small_init",
     "two_factors",

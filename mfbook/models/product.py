@@ -72,10 +72,21 @@ def factors_of(problem: Problem, factors: Sequence[ArrayLike]) -> tuple[np.ndarr
     return tuple(np.broadcast_to(a, batch + a.shape[-2:]).copy() for a in arrays)
 
 
+def one_run(problem: Problem, factors: Sequence[ArrayLike], who: str) -> tuple[np.ndarray, ...]:
+    """`factors_of` for one run; `who` says in the message what is about one."""
+    arrays = factors_of(problem, factors)
+    if arrays[0].ndim != 2:
+        raise ValueError(
+            f"{who} one run, but the factors have the leading axes {arrays[0].shape[:-2]}; call it "
+            "once a run"
+        )
+    return arrays
+
+
 def two_factors(
     problem: Problem, factors: Sequence[ArrayLike], who: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`factors_of` for W = A B and one run; `who` says in the message what is about these."""
+    """`one_run` for W = A B; `who` says in the message what is about these."""
     require_problem(problem)
     if is_symmetric(problem):
         raise ValueError(
@@ -88,12 +99,7 @@ def two_factors(
             f"{who} two factors, W = A B, but got {len(arrays)}; use gradient_descent for another "
             "depth"
         )
-    if arrays[0].ndim != 2:
-        raise ValueError(
-            f"{who} one run, but the factors have the leading axes {arrays[0].shape[:-2]}; call it "
-            "once a run"
-        )
-    A, B = arrays
+    A, B = one_run(problem, arrays, who)
     return A, B
 
 

@@ -108,7 +108,7 @@ def components(mask: ArrayLike | EntryProblem) -> list[tuple[np.ndarray, np.ndar
 
 def symmetric_parts(mask: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     """The components of the graph of a symmetric mask on d vertices, as `components` has them."""
-    _, label = connected_components(csr_array(mask), directed=False)
+    _, label = connected_components(coo_array(mask), directed=False)
     vertices = (np.flatnonzero(label == k) for k in dict.fromkeys(label[mask.any(axis=1)]))
     return [(part, part) for part in vertices]
 

@@ -202,7 +202,7 @@ def test_what_is_no_problem_is_refused_everywhere(name, kind):
         OF_PROBLEMS[name](problem)
 
 
-@pytest.mark.parametrize("name", ["taylor_flow", "disconnected_limit", "min_rank"])
+@pytest.mark.parametrize("name", ["disconnected_limit", "min_rank"])
 def test_what_needs_entries_says_so(name):
     with pytest.raises(TypeError, match=r"must be a MatrixCompletion, but is a MatrixSensing: .*"):
         OF_PROBLEMS[name](SENSING)

@@ -29,10 +29,10 @@ def compiled(function: Function) -> Function:
 _said = False
 
 
-def say_that_it_compiles() -> None:
-    """One line on standard error where nothing has been compiled on this machine yet."""
+def say_that_it_compiles(engine: str) -> None:
+    """One line on standard error where an engine has not been compiled on this machine yet."""
     global _said
-    folder = Path(__file__).parent / "__pycache__"
+    folder = Path(engine).parent / "__pycache__"
     # Numba's annotations do not know the names that it makes from the environment.
     elsewhere, disabled = config.CACHE_DIR, config.DISABLE_JIT  # type: ignore[attr-defined]
     fresh = elsewhere == "" and not any(folder.glob("kernel.*.nbi"))
@@ -53,6 +53,7 @@ def compile_all() -> None:
         (connected, small_init((3, 3), rng=0)),
         (sensing, small_init((2, 2), rng=0)),
         (MatrixCompletion.from_text("1 2; 2 1"), ([[1.0, 0.0], [0.0, 1.0]],) * 2),
+        (connected, small_init((3, 3), depth=3, rng=0)),
     ):
         run = gradient_flow(problem, start, log10_scale=-20)
         _ = run.phases, run.singular_values

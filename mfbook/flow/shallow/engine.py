@@ -71,7 +71,7 @@ def flow(
     **options: Unpack[Options],
 ) -> Trajectory:
     """One run from 10^log10_scale · factors; the options are those of `gradient_flow`."""
-    say_that_it_compiles()
+    say_that_it_compiles(__file__)
     run, limit = _followed(problem, arrays, options, progress)
     if run.crossing is not None:
         reason = trajectory.LOSS_REACHED

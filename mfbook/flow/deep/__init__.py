@@ -1,0 +1,1 @@
+"""Gradient flow with three factors or more."""

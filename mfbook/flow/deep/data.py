@@ -1,0 +1,155 @@
+"""The data as the layers see them, in units of their own, whole and without some components."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from mfbook.flow.deep.kernel import Terms, adjoint_of, residual_of
+from mfbook.flow.deep.passengers import Pairs
+from mfbook.problems.protocols import Problem, reads_entries
+
+# log₂ of the sizes that a unit may take.
+MOST = 505
+
+
+@dataclass(frozen=True)
+class Units:
+    """W is measured in 2^(N · power), a layer in 2^power, measurements in `measurement`.
+
+    Then with dW_j/dt = −(W_1 ⋯ W_{j−1})ᵀ G (W_{j+1} ⋯ W_N)ᵀ time is measured in 1/rate. All are
+    powers of 2, so that no conversion rounds.
+    """
+
+    depth: int
+    power: int
+    measurement: float
+
+    @property
+    def layer(self) -> float:
+        return 2.0**self.power
+
+    @property
+    def W(self) -> float:
+        return 2.0 ** (self.depth * self.power)
+
+    @property
+    def target(self) -> float:
+        return self.W * self.measurement
+
+    @property
+    def loss(self) -> float:
+        return self.target**2
+
+    @property
+    def rate(self) -> float:
+        return self.layer ** (self.depth - 2) * self.target * self.measurement
+
+    @property
+    def log_layer(self) -> float:
+        return self.power * float(np.log(2.0))
+
+
+def units_of(depth: int, targets: np.ndarray, measurement: float, log_start: float) -> Units:
+    """Units for targets of measurements of size max ‖X_l‖_F.
+
+    Where all targets are zero the start sets the size; log_start is the logarithm of its product.
+    """
+    s = 1.0 if measurement == 1.0 else 2.0 ** np.frexp(measurement)[1]
+    size = np.abs(targets).max() / s
+    log2 = np.log2(size) if size > 0 else np.clip(log_start / np.log(2), -MOST, MOST)
+    return Units(depth, int(np.floor(log2 / depth)), float(s))
+
+
+class Part:
+    """The data of some of the components: terms in their own rows and columns, and the others'."""
+
+    def __init__(self, data: Data, present: tuple[int, ...]) -> None:
+        blocks = [data.blocks[k] for k in present]
+        empty = np.zeros(0, dtype=int)
+        self.rows = np.sort(np.concatenate([empty, *(rows for rows, _ in blocks)]))
+        self.cols = np.sort(np.concatenate([empty, *(cols for _, cols in blocks)]))
+        whole = data.whole
+        kept = np.isin(whole.i, self.rows) & np.isin(whole.j, self.cols)
+        numbers, of = np.unique(whole.of[kept], return_inverse=True)
+        self.terms = Terms(
+            of=of.astype(np.int64),
+            i=np.searchsorted(self.rows, whole.i[kept]).astype(np.int64),
+            j=np.searchsorted(self.cols, whole.j[kept]).astype(np.int64),
+            c=np.ascontiguousarray(whole.c[kept]),
+            values=np.ascontiguousarray(whole.values[numbers]),
+            weight=whole.weight,
+        )
+        others = np.delete(whole.values, numbers)
+        self.loss_of_others = whole.weight * float(np.sum(others**2))
+
+
+class Data:
+    """All measured rows and columns, numbered from 0, and the components among them."""
+
+    def __init__(self, problem: Problem, units: Units) -> None:
+        targets = problem.attainable / units.target
+        self.rows = np.sort(np.concatenate([np.zeros(0, int), *(r for r, _ in problem.parts)]))
+        self.cols = np.sort(np.concatenate([np.zeros(0, int), *(c for _, c in problem.parts)]))
+        self.blocks = [
+            (np.searchsorted(self.rows, rows), np.searchsorted(self.cols, cols))
+            for rows, cols in problem.parts
+        ]
+        if reads_entries(problem):
+            i, j = np.nonzero(problem.mask)
+            of, c = np.arange(len(i)), np.ones(len(i))
+            self.curvature = 2 * problem.weight
+        else:
+            X = problem.adjoint(np.eye(len(targets))) / units.measurement
+            of, i, j = np.nonzero(X)
+            c = X[of, i, j]
+            flat = X.reshape(len(targets), -1)
+            self.curvature = float(2 * problem.weight * np.linalg.norm(flat, 2) ** 2)
+        self.whole = Terms(
+            of=of.astype(np.int64),
+            i=np.searchsorted(self.rows, i).astype(np.int64),
+            j=np.searchsorted(self.cols, j).astype(np.int64),
+            c=np.ascontiguousarray(c, dtype=float),
+            values=np.ascontiguousarray(targets, dtype=float),
+            weight=float(problem.weight),
+        )
+        self._parts: dict[tuple[int, ...], Part] = {}
+
+    def part(self, present: tuple[int, ...]) -> Part:
+        if present not in self._parts:
+            self._parts[present] = Part(self, present)
+        return self._parts[present]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.rows), len(self.cols)
+
+    def gradient(self, W: np.ndarray) -> np.ndarray:
+        W = np.ascontiguousarray(W)
+        return adjoint_of(self.whole, residual_of(self.whole, W), *self.shape)
+
+    def loss(self, W: np.ndarray) -> float:
+        r = residual_of(self.whole, np.ascontiguousarray(W))
+        return self.whole.weight * float(r @ r)
+
+    @cached_property
+    def at_zero(self) -> np.ndarray:
+        return self.gradient(np.zeros(self.shape))
+
+    @cached_property
+    def scale(self) -> float:
+        """The size of W at which the data are fitted; 0 where zero fits them."""
+        if self.curvature == 0.0 or not self.at_zero.size:
+            return 0.0
+        return float(np.linalg.norm(self.at_zero, 2)) / self.curvature
+
+    @cached_property
+    def pairs(self) -> list[Pairs]:
+        """The singular pairs of −∇f(0), by components."""
+        found = []
+        for k, (rows, cols) in enumerate(self.blocks):
+            u, s, vt = np.linalg.svd(-self.at_zero[np.ix_(rows, cols)], full_matrices=False)
+            found.append(Pairs(k, rows, cols, s, u, vt))
+        return found

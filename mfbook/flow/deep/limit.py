@@ -1,0 +1,236 @@
+"""Gradient flow from an infinitesimal start, at depth three or more: a process without a scale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mfbook.flow import trajectory
+from mfbook.flow.deep.drive import Path
+from mfbook.flow.deep.engine import Run
+from mfbook.flow.run import SMALLEST_RTOL
+from mfbook.flow.shallow.compiled import say_that_it_compiles
+from mfbook.models import factors_of
+from mfbook.problems.checks import real_number, whole_number
+from mfbook.problems.fit import require_size
+from mfbook.problems.protocols import Problem
+
+# log₁₀ of the scale that stands for an infinitesimal one. Sizes are powers of it, kept as
+# logarithms; of a size α^e with e ≤ 1 the logarithm is then right to 3e-10, and what is smaller
+# than another by a factor α^δ is gone for δ > 1e-4.
+INFINITESIMAL = -1e6
+# The top singular value is simple where the second one is smaller by this share.
+SIMPLE = 1e-4
+# Singular values of W below this share of the first are none.
+RANK = 1e-7
+
+NOT_SIMPLE = "the top singular pair of −∇f is not simple: the direction is decided by the start"
+NOT_EXCITED = "the start has no part along the top singular pair of −∇f, and leaves along another"
+NO_BLOW_UP = "the plateau does not end: the hidden layers come to rest and never blow up"
+NO_WIDTH = "all hidden columns are in use, at a critical point that is not a global minimum"
+
+ADVICE = {
+    NOT_SIMPLE: "perturb the data, or follow gradient_flow from a small scale: the pair that it "
+    "takes depends on the start, and not on the data alone",
+    NOT_EXCITED: "take a generic start, such as small_init draws",
+    NO_BLOW_UP: "take a generic start, such as small_init draws: almost every one blows up",
+    NO_WIDTH: "take wider layers; min(m, n) is always enough",
+    trajectory.UNBOUNDED: "the orbit has no end to quote; gradient_flow from a scale that is not "
+    "zero tells how far it gets before the next plateau ends",
+}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class DeepLimit:
+    """What gradient flow of depth N ≥ 3 passes as its start goes to zero.
+
+    Attributes
+    ----------
+    critical_points
+        W_0 = 0, W_1, …: where the plateaus are, and the end, each (m, n).
+    W
+        the last of them.
+    ranks
+        the rank of each.
+    waiting_times
+        s*_0, s*_1, …: from α · (V_1, …, V_N) plateau r ends at T_r with α^(N−2) T_r → Σ_{k≤r} s*_k.
+    converged
+        True where W is a global minimum, and every hypothesis held on the way.
+    reason
+        why it ended: the hypothesis that failed, where one did; `advice` says what to do next.
+    """
+
+    critical_points: tuple[np.ndarray, ...]
+    W: np.ndarray
+    ranks: tuple[int, ...]
+    waiting_times: tuple[float, ...]
+    converged: bool
+    reason: str
+
+    @property
+    def advice(self) -> str:
+        """What to do next where the process did not arrive; empty where it did."""
+        return ADVICE.get(self.reason, trajectory.ADVICE.get(self.reason, ""))
+
+    def __repr__(self) -> str:
+        return f"DeepLimit({self.reason}, ranks {' → '.join(map(str, self.ranks))})"
+
+
+def deep_limit(
+    problem: Problem,
+    factors: Sequence[ArrayLike],
+    *,
+    loss_tol: float = 1e-16,
+    rtol: float = 1e-6,
+    max_steps: int = 50_000,
+) -> DeepLimit:
+    r"""The limit α → 0 of gradient flow on f(W_1 ⋯ W_N) from α · (V_1, …, V_N), N ≥ 3.
+
+    The process has no α in it. On plateau r the gradient G_r = ∇f(W_r) does not change, and what W
+    does not feel yet follows, in s = α^(N−2) t, the flow of the homogeneous function
+
+        Φ(V) = −⟨G_r, V_1 V_2 ⋯ V_N⟩
+
+    in the orthogonal complements of what has been learned. It blows up at a finite s*_r, along the
+    top singular pair of −G_r. From there an orbit leads, with one more hidden column, to W_{r+1}, a
+    second-order stationary point of the set of rank ≤ r + 1: saddles inside that set are left in a
+    time of order log 1/α, which is short against a plateau. Meanwhile the small parts of the first
+    and the last layer are carried in parallel along the large ones, and those between stay.
+
+    Parameters
+    ----------
+    problem
+        a `MatrixCompletion` or `MatrixSensing` of shape (m, n).
+    factors
+        the directions (V_1, …, V_N), N ≥ 3, of one run.
+    loss_tol, rtol, max_steps
+        as those of `gradient_flow`; the end is taken more precisely by default.
+
+    Returns
+    -------
+    DeepLimit
+        With `converged=False` and a reason where a hypothesis fails: a top pair that is not simple
+        or that the start has no part of, a plateau without blow-up, an orbit that is not bounded,
+        layers that are too narrow.
+
+    Raises
+    ------
+    TypeError
+        no problem, factors that are not a tuple, options that are no numbers.
+    ValueError
+        two factors, for which plateaus are of length log 1/α and the limit is another; factors that
+        do not fit, are a batch, or of which two are zero.
+
+    Notes
+    -----
+    Whatever decides where a saddle inside a set of fixed rank is left, a part of size α^e of the
+    felt columns, is carried along as its exponent and its direction. That the process is the limit
+    is proved for the first plateau and the first orbit and almost every start; beyond, it is what
+    `gradient_flow` does from 1e-100 and 1e-1000, where the two are compared in the tests.
+
+    Examples
+    --------
+    >>> from mfbook import examples, small_init
+    >>> limit = deep_limit(examples.disconnected_3x3, small_init((3, 3), depth=3, rng=0))
+    >>> limit
+    DeepLimit(loss reached, ranks 0 → 1)
+    >>> np.abs(limit.W.round(3)).tolist()  # 2.236 is √5
+    [[1.0, 2.236, 3.0], [2.236, 5.0, 6.708], [3.0, 6.708, 9.0]]
+
+    See also
+    --------
+    gradient_flow : the flow from a scale that is not zero.
+    glrl : the process of two factors, without the sharing of hidden columns among components.
+
+    References
+    ----------
+    Li, Luo & Lyu 2021, Section 6 and Appendix J, for the first plateau at depth L ≥ 3.
+    """
+    arrays = _checked(problem, factors)
+    least = SMALLEST_RTOL
+    say_that_it_compiles(__file__)
+    run = Run(
+        problem,
+        arrays,
+        {
+            "log10_scale": INFINITESIMAL,
+            "loss_tol": real_number("loss_tol", loss_tol, least=0),
+            "rtol": real_number("rtol", rtol, least=least, most=1e-2),
+            "t_max": np.inf,
+            "max_steps": whole_number("max_steps", max_steps, least=0),
+        },
+    )
+    path = run.path
+    broken = ""
+    while not path.reason and not broken:
+        if path.n_steps >= max_steps:
+            path.reason = trajectory.STEP_LIMIT
+            break
+        path.advance()
+        broken = _broken(path)
+    reason = broken or _named(path)
+    points = [run.moments[rest.moment].state for rest in path.rests]
+    if path.moments and (not path.rests or path.rests[-1].moment != len(path.moments) - 1):
+        points.append(path.moments[-1].state)
+    Ws = tuple(run.W(state) for state in points)
+    unit = run.units.layer ** (len(arrays) - 2) / run.units.rate
+    done = path.rests if run.moments[-1].clock.orbit else []
+    ended = [rest for rest in done if rest.rate > 0]
+    return DeepLimit(
+        critical_points=Ws,
+        W=Ws[-1],
+        ranks=tuple(_rank(W) for W in Ws),
+        waiting_times=tuple(unit * rest.waited for rest in ended),
+        converged=reason == trajectory.LOSS_REACHED,
+        reason=reason,
+    )
+
+
+def _checked(problem: Problem, factors: Sequence[ArrayLike]) -> tuple[np.ndarray, ...]:
+    arrays = factors_of(problem, factors)
+    require_size(problem)
+    if len(arrays) < 3:
+        raise ValueError(
+            f"deep_limit is the limit of three factors or more, but got {len(arrays)}: with two a "
+            "plateau lasts log 1/α, and what is small on it does not wait; use glrl, "
+            "disconnected_limit, or gradient_flow from 1e-1000"
+        )
+    if arrays[0].ndim != 2:
+        raise ValueError(
+            f"deep_limit follows one start, but the factors have the leading axes "
+            f"{arrays[0].shape[:-2]}; call it once a start"
+        )
+    zero = sum(not array.any() for array in arrays)
+    if zero >= 2:
+        raise ValueError(
+            f"{zero} factors are zero, and that is a critical point: the flow stays there for "
+            "ever; give directions, for example small_init(problem.shape, depth=3, rng=0)"
+        )
+    return arrays
+
+
+def _broken(path: Path) -> str:
+    """The hypothesis of the last plateau that does not hold."""
+    if not path.rests:
+        return ""
+    rest = path.rests[-1]
+    if rest.second >= (1 - SIMPLE) * rest.top:
+        return NOT_SIMPLE
+    if rest.rate and rest.rate < (1 - SIMPLE) * rest.top:
+        return NOT_EXCITED
+    return ""
+
+
+def _named(path: Path) -> str:
+    """The reason of a run, in the words of the process."""
+    if path.reason == trajectory.STUCK:
+        return NO_BLOW_UP if path.moments[-1].state.levels else NO_WIDTH
+    return path.reason
+
+
+def _rank(W: np.ndarray) -> int:
+    values = np.linalg.svd(W, compute_uv=False)
+    return int((values > RANK * values[0]).sum()) if values[0] > 0 else 0

@@ -1,0 +1,114 @@
+"""Components of the data that felt columns have only in traces: a linear flow in logarithms.
+
+Where the rows and columns X, Y of a component in the felt columns are tiny, its residual is −M, and
+with K = W_2 ⋯ W_{N−1} they obey X' = M Yᵀ Kᵀ, Y' = Kᵀ Xᵀ M. In the singular pairs (s, u, v) of the
+gradient that is x' = s K y, y' = s Kᵀ x for x = Xᵀu and y = Y v: every pair on its own, of a size
+exp(log) of its own. So a trace of 10^-5000 grows to what it has to be.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mfbook.flow.shallow.gauge import time_to_reach
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Singular pairs of −∇f(0) in one component, and its rows and columns."""
+
+    component: int
+    rows: np.ndarray
+    cols: np.ndarray
+    s: np.ndarray
+    u: np.ndarray
+    v: np.ndarray
+
+
+@dataclass(frozen=True)
+class Passenger:
+    """(x, y) of every pair: unit vectors (pairs, 2r), and the logarithms of their lengths."""
+
+    pairs: Pairs
+    vectors: np.ndarray
+    logs: np.ndarray
+
+    @property
+    def size(self) -> float:
+        """The logarithm of the largest."""
+        return float(self.logs.max(initial=-np.inf))
+
+    def turned(self, first: np.ndarray | None, last: np.ndarray | None) -> Passenger:
+        """In turned hidden bases behind the first layer and before the last."""
+        r = self.vectors.shape[1] // 2
+        x, y = self.vectors[:, :r], self.vectors[:, r:]
+        x = x if first is None else x @ first
+        y = y if last is None else y @ last
+        return replace(self, vectors=np.concatenate([x, y], axis=1))
+
+    def after(self, exponents: list[np.ndarray]) -> Passenger:
+        """After the flows exp(s · E) for the matrices E, one after the other."""
+        vectors, logs = self.vectors.copy(), self.logs.copy()
+        for E in exponents:
+            values, basis = np.linalg.eigh(E)
+            for k, s in enumerate(self.pairs.s):
+                coordinates = basis.T @ vectors[k]
+                with np.errstate(divide="ignore"):
+                    sizes = np.log(np.abs(coordinates)) + s * values
+                peak = sizes.max()
+                if peak == -np.inf:
+                    continue
+                vector = basis @ (np.sign(coordinates) * np.exp(sizes - peak))
+                length = float(np.linalg.norm(vector))
+                vectors[k] = vector / length
+                logs[k] += peak + np.log(length)
+        return replace(self, vectors=vectors, logs=logs)
+
+    def time_to(self, K: np.ndarray, target: float) -> float:
+        """When the first pair has the size exp(target), for a constant K."""
+        values, basis = np.linalg.eigh(coupling(K))
+        times = [
+            time_to_reach(vector[:, None].copy(), np.array([log]), s * values, basis, target)
+            for vector, log, s in zip(self.vectors, self.logs, self.pairs.s, strict=True)
+            if log > -np.inf
+        ]
+        return min(times, default=np.inf)
+
+    def blocks(self) -> tuple[np.ndarray, np.ndarray]:
+        """X (rows, r) and Y (r, cols) in plain numbers."""
+        r = self.vectors.shape[1] // 2
+        sized = self.vectors * np.exp(self.logs)[:, None]
+        return self.pairs.u @ sized[:, :r], (self.pairs.v @ sized[:, r:]).T
+
+    def joined_by(self, x: np.ndarray, y: np.ndarray, logs: np.ndarray) -> Passenger:
+        """With one more felt column, whose parts are (x, y) exp(logs), pair by pair."""
+        r = self.vectors.shape[1] // 2
+        old, new = self.vectors, np.zeros((len(logs), 2 * r + 2))
+        peak = np.maximum(self.logs, logs)
+        with np.errstate(invalid="ignore"):
+            before = np.where(peak == -np.inf, 0.0, np.exp(self.logs - peak))
+            added = np.where(peak == -np.inf, 0.0, np.exp(logs - peak))
+        new[:, :r], new[:, r + 1 : -1] = before[:, None] * old[:, :r], before[:, None] * old[:, r:]
+        new[:, r], new[:, -1] = added * x, added * y
+        length = np.linalg.norm(new, axis=1)
+        with np.errstate(divide="ignore"):
+            sizes = peak + np.log(length)
+        return replace(self, vectors=new / np.where(length > 0, length, 1.0)[:, None], logs=sizes)
+
+
+def coupling(K: np.ndarray) -> np.ndarray:
+    """[[0, K], [Kᵀ, 0]]."""
+    r, q = K.shape
+    return np.block([[np.zeros((r, r)), K], [K.T, np.zeros((q, q))]])
+
+
+def exponents(first: np.ndarray, second: np.ndarray, h: float) -> list[np.ndarray]:
+    """Magnus' two exponents of order four for K at the Gauss nodes of a step of length h."""
+    root = np.sqrt(3.0)
+    early, late = (3 + 2 * root) / 12, (3 - 2 * root) / 12
+    return [
+        h * coupling(early * first + late * second),
+        h * coupling(late * first + early * second),
+    ]

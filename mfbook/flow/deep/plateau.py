@@ -1,0 +1,218 @@
+"""Plateaus, on which the gradient does not change: a problem without a scale.
+
+With G constant the layers exp(ell) V follow, in s = exp((N−2) ell) t, the flow of
+Φ(V) = −⟨G, V_1 ⋯ V_N⟩, which blows up at a finite s. It is followed by Taylor series. Once one
+hidden column has outgrown the others it is of rank one and balanced, V = (x, c_2, …, c_{N−1}, y)
+with |x| = |c_j| = |y| = a, and in τ = ∫ a^{N−2} dt it grows linearly,
+
+    d/dτ (x, y) = S (x, y),   S = [[0, −G], [−Gᵀ, 0]],
+
+over any number of decades: every coordinate along an eigenvector of S is kept as a logarithm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from mfbook.flow.deep import kernel
+from mfbook.flow.deep.layers import Layers, Level, State, flat, sizes_of, unflat
+
+ORDER = 24
+# The last terms of a Taylor series, relative to every hidden column: what a plateau makes wrong
+# moves the next escape by its length times that.
+TAYLOR = 1e-15
+
+# From this on a column is on its own: what it does to the others and they to it is the square.
+ALONE = 1e-7
+BALANCED = 1e-11
+
+# Panels of Gauss' rule for the time that a linear growth takes, in units of 1/σ_1.
+PANEL, NODES = 0.5, 12
+# The integrand of time falls like a^-(N−2): beyond this many powers of e nothing is added.
+LAST = 45.0
+
+
+def taylor_step(level: Level, G: np.ndarray, longest: float) -> tuple[np.ndarray, float]:
+    """The Taylor coefficients at a level, and the length in s of the step that they allow."""
+    z, dims, offsets = flat(level.layers)
+    series = kernel.taylor(np.ascontiguousarray(G), z, dims, offsets, ORDER)
+    return series, min(longest, kernel.taylor_length(series, dims, offsets, TAYLOR))
+
+
+def along(level: Level, series: np.ndarray, s: float) -> Level:
+    """The level after s."""
+    _, dims, offsets = flat(level.layers)
+    return replace(level, layers=unflat(kernel.taylor_sum(series, s), dims, offsets))
+
+
+def log_product(level: Level) -> float:
+    """A bound for the logarithm of what the level adds to W."""
+    norms = [np.linalg.norm(V) for V in level.layers]
+    if min(norms) == 0.0:
+        return -np.inf
+    return len(norms) * level.ell + float(np.sum(np.log(norms)))
+
+
+def is_alone(layers: Layers) -> bool:
+    """Whether one hidden column, in turned bases, is by far the largest, and balanced."""
+    for sizes in sizes_of(layers):
+        if len(sizes) == 0 or (len(sizes) > 1 and sizes[1] > ALONE * sizes[0]):
+            return False
+    last = len(layers) - 1
+    norms = [
+        np.linalg.norm(V[slice(0, None if j == 0 else 1), slice(0, None if j == last else 1)])
+        for j, V in enumerate(layers)
+    ]
+    return bool(max(norms) - min(norms) <= BALANCED * max(norms))
+
+
+@dataclass(frozen=True, eq=False)
+class Growth:
+    """The linear growth of one column (x, c, …, y) under a constant G, by components.
+
+    `blocks` are (rows, cols) of the components; `signs` those of c_2 … c_{N−1}.
+    """
+
+    level: Level
+    G: np.ndarray
+    blocks: tuple[tuple[np.ndarray, np.ndarray], ...]
+
+    @property
+    def depth(self) -> int:
+        return len(self.level.layers)
+
+    @cached_property
+    def signs(self) -> list[float]:
+        return [float(np.sign(c[0, 0])) for c in self.level.layers[1:-1]]
+
+    @cached_property
+    def modes(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+        """Rates, eigenvectors, and signs and logarithms of the coordinates, by components."""
+        x, y = self.level.layers[0][:, 0], self.level.layers[-1][0]
+        turn = float(np.prod(self.signs))
+        found = []
+        for rows, cols in self.blocks:
+            G = self.G[np.ix_(rows, cols)]
+            u, s, vt = np.linalg.svd(G)
+            count = len(s)
+            # −G = Σ s (−u) vᵀ: grows along (−u, v), decays along (u, v).
+            fast = np.concatenate([-u[:, :count], vt[:count].T]) / np.sqrt(2)
+            slow = np.concatenate([u[:, :count], vt[:count].T]) / np.sqrt(2)
+            left = np.concatenate([u[:, count:], np.zeros((len(cols), len(rows) - count))])
+            right = np.concatenate([np.zeros((len(rows), len(cols) - count)), vt[count:].T])
+            basis = np.concatenate([fast, slow, left, right], axis=1)
+            rates = np.concatenate([s, -s, np.zeros(left.shape[1] + right.shape[1])])
+            coordinates = basis.T @ np.concatenate([x[rows], turn * y[cols]])
+            with np.errstate(divide="ignore"):
+                logs = np.log(np.abs(coordinates)) + self.level.ell
+            found.append((rates, basis, np.sign(coordinates), logs))
+        return found
+
+    @cached_property
+    def rate(self) -> float:
+        """That of the fastest mode that is there."""
+        return max(
+            (float(r[logs > -np.inf].max(initial=-np.inf)) for r, _, _, logs in self.modes),
+            default=-np.inf,
+        )
+
+    @cached_property
+    def second(self) -> float:
+        """The rate of the next, over all modes."""
+        rates = np.sort(np.concatenate([r for r, _, _, _ in self.modes]))[::-1]
+        return float(rates[1]) if len(rates) > 1 else 0.0
+
+    def log_size(self, tau: float) -> float:
+        """log a at τ."""
+        logs = np.concatenate([log + r * tau for r, _, _, log in self.modes])
+        peak = logs.max()
+        return float(peak + 0.5 * np.log(0.5 * np.sum(np.exp(2 * (logs - peak)))))
+
+    def tau_of_size(self, log_a: float) -> float:
+        """When a is exp(log_a): log a is convex and rises like the fastest mode in the end."""
+        low, high = 0.0, max((log_a - self.log_size(0.0)) / self.rate, 0.0) + 1.0
+        while self.log_size(high) < log_a:
+            low, high = high, 2 * high
+        for _ in range(200):
+            middle = (low + high) / 2
+            if not low < middle < high:
+                break
+            low, high = (middle, high) if self.log_size(middle) < log_a else (low, middle)
+        return high
+
+    def log_time(self, tau: float) -> float:
+        """log of the time that it takes to τ: ∫ a^{−(N−2)} dτ."""
+        power, panel = self.depth - 2, PANEL / self.rate
+        x, w = np.polynomial.legendre.leggauss(NODES)
+        start = -power * self.log_size(0.0)
+        total, low = 0.0, 0.0
+        while low < tau:
+            high = min(low + panel, tau)
+            nodes = low + (high - low) * (x + 1) / 2
+            values = [np.exp(-power * self.log_size(t) - start) for t in nodes]
+            added = (high - low) / 2 * float(w @ np.array(values))
+            total += added
+            if power * self.rate * (high - low) > 0 and added < np.exp(-LAST) * total:
+                break
+            low = high
+        return start + np.log(total) if total > 0 else -np.inf
+
+    def tau_of_time(self, log_t: float, longest: float) -> float:
+        """The inverse of `log_time`, by bisection."""
+        low, high = 0.0, longest
+        for _ in range(60):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.log_time(middle) < log_t else (low, middle)
+        return high
+
+    def parts(self, tau: float) -> list[tuple[np.ndarray, float]]:
+        """(x, sign · y) of every component as numbers of size one, and the logarithm of its size."""
+        found = []
+        for rates, basis, signs, logs in self.modes:
+            sizes = logs + rates * tau
+            peak = float(sizes.max(initial=-np.inf))
+            if peak == -np.inf:
+                found.append((np.zeros(len(basis)), -np.inf))
+            else:
+                found.append((basis @ (signs * np.exp(sizes - peak)), peak))
+        return found
+
+    def at(self, tau: float) -> Level:
+        """The level at τ; parts that are 10^-308 of the largest are 0."""
+        log_a = self.log_size(tau)
+        x, y = np.zeros_like(self.level.layers[0]), np.zeros_like(self.level.layers[-1])
+        turn = float(np.prod(self.signs))
+        for (rows, cols), (part, log) in zip(self.blocks, self.parts(tau), strict=True):
+            part = part * np.exp(log - log_a)
+            x[rows, 0], y[0, cols] = part[: len(rows)], turn * part[len(rows) :]
+        middle = tuple(np.array([[sign]]) for sign in self.signs)
+        # What links the column to felt ones has not grown.
+        shrink = np.exp(self.level.ell - log_a)
+        return Level(
+            (x, *middle, y),
+            log_a,
+            tuple(B * shrink for B in self.level.into),
+            tuple(D * shrink for D in self.level.out_of),
+        )
+
+
+def projected(G: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """G without what it does to the columns of `left` and `right`; at rest that is rounding."""
+    for basis, side in ((left, 0), (right, 1)):
+        if basis.shape[1] == 0:
+            continue
+        u, s, _ = np.linalg.svd(basis, full_matrices=False)
+        u = u[:, s > 1e-9 * s[0]] if s[0] > 0 else u[:, :0]
+        G = G - (u @ (u.T @ G) if side == 0 else (G @ u) @ u.T)
+    return G
+
+
+def gradient_at_rest(state: State, G: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+    """The gradient that levels see where the felt layers rest, embedded in all rows and columns."""
+    left = np.zeros((G.shape[0], state.felt[0].shape[1]))
+    right = np.zeros((G.shape[1], state.felt[-1].shape[0]))
+    left[rows], right[cols] = state.felt[0], state.felt[-1].T
+    return projected(G, left, right)
