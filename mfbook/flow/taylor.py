@@ -27,7 +27,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mfbook.models import one_run
+from mfbook.models import one_run, product
 from mfbook.problems.checks import real_array, whole_number
 from mfbook.problems.protocols import Problem
 
@@ -117,12 +117,10 @@ def taylor_flow(
     max_steps = whole_number("max_steps", max_steps, least=1)
     ends = _exact_times(times)
     scale = Fraction(10) ** log10_scale
-    # On a plateau at zero, of length α^−(N−2), an error of the start becomes one of time. And the
-    # product of all layers is as small as α^N there.
-    lost, small = (
-        int(power * max(-log10_scale, 0) * BITS_PER_DIGIT)
-        for power in (max(len(arrays) - 2, 0), len(arrays))
-    )
+    # The product of all layers is as small as 2^−small. On a plateau at zero, of length 2^lost, an
+    # error of the start becomes one of time.
+    small = int(sum(_bits_below_one(array, log10_scale) for array in arrays))
+    lost = small * max(len(arrays) - 2, 0) // len(arrays)
     goal = int(digits * BITS_PER_DIGIT) + GUARD + lost
 
     def follow(extra: int, ends: list[Fraction]) -> dict[Fraction, np.ndarray]:
@@ -145,6 +143,11 @@ def taylor_flow(
             return [second[end].astype(float) for end in ends]
         # A small part of one bit may be missing all of them: at most twice as many at once.
         extra += min(max(missing + more, extra), goal + small + extra)
+
+
+def _bits_below_one(array: np.ndarray, log10_scale: int) -> float:
+    largest = np.abs(array).max()
+    return max(-np.log2(largest) - log10_scale * BITS_PER_DIGIT, 0.0) if largest else 0.0
 
 
 def _missing_bits(W: np.ndarray, V: np.ndarray, digits: int) -> int:
@@ -222,12 +225,10 @@ class _Series:
         entries = [[int(Fraction(float(x)) * one) for x in row] for row in array]
         return np.array(entries, dtype=object)
 
-    def fractions(self, array: np.ndarray) -> np.ndarray:
-        one = 1 << self.bits
-        return np.array([[Fraction(x, one) for x in row] for row in array], dtype=object)
-
     def W(self, layers: list[np.ndarray]) -> np.ndarray:
-        return self.fractions(_Layers(layers, 0, self.bits).end_to_end())
+        """W_1 ⋯ W_N without any rounding, as fractions."""
+        one = 1 << len(layers) * self.bits
+        return np.array([[Fraction(x, one) for x in row] for row in product(layers)], dtype=object)
 
     def step(self, layers: list[np.ndarray], unit: int) -> tuple[list[np.ndarray], Fraction]:
         """The series of the layers in t/2^unit, and how far they reach: 2^unit at most.
