@@ -27,7 +27,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mfbook.models import one_run
+from mfbook.models import one_run, product
 from mfbook.problems.checks import real_array, whole_number
 from mfbook.problems.protocols import Problem
 
@@ -63,8 +63,8 @@ def taylor_flow(
 
     A 2×2 problem takes seconds from 1e-60, larger or much smaller ones minutes: this is an oracle,
     not a tool. The method is explicit. The first plateau costs some hundred steps however long it
-    lasts, but after something has been learned a step is no longer than about ten times the
-    fastest relaxation, and a second plateau of length 10^5 takes 10^4 of them.
+    lasts, but after something has been learned a step is no longer than a few times the fastest
+    relaxation, and a second plateau of length 10^5 takes some 10^4 of them.
 
     Parameters
     ----------
@@ -117,11 +117,13 @@ def taylor_flow(
     max_steps = whole_number("max_steps", max_steps, least=1)
     ends = _exact_times(times)
     scale = Fraction(10) ** log10_scale
-    goal = int(digits * BITS_PER_DIGIT) + GUARD
-    # At the start products of all layers are that small.
-    small = int(len(arrays) * max(-log10_scale, 0) * BITS_PER_DIGIT)
+    # The product of all layers is as small as 2^−small. On a plateau at zero, of length 2^lost, an
+    # error of the start becomes one of time.
+    small = int(sum(_bits_below_one(array, log10_scale) for array in arrays))
+    lost = small * max(len(arrays) - 2, 0) // len(arrays)
+    goal = int(digits * BITS_PER_DIGIT) + GUARD + lost
 
-    def follow(extra: int, ends: list[Fraction]) -> tuple[list[Fraction], list[np.ndarray]]:
+    def follow(extra: int, ends: list[Fraction]) -> dict[Fraction, np.ndarray]:
         bits = goal + small + extra
         if bits > MOST_BITS:
             raise ArithmeticError(
@@ -129,30 +131,30 @@ def taylor_flow(
                 "differences of the last of so many grow up to it; ask for earlier times"
             )
         series = _Series(problem, bits, goal + extra)
-        return _run(series, [series.fixed(array, scale) for array in arrays], ends, max_steps)
+        return _path(series, [series.fixed(array, scale) for array in arrays], ends, max_steps)
 
     extra = 0
     while True:
-        passed, first = follow(extra, ends)
         more = MORE + (goal + extra) // 16
-        at, second = follow(extra + more, passed)
-        path = dict(zip(at, second, strict=True))
-        missing = _missing_bits(first, [path[t] for t in passed], digits)
-        if missing <= 0:
-            return [path[end].astype(float) for end in ends]
+        first = follow(extra, ends)
+        second = follow(extra + more, sorted(first))
+        missing = max((_missing_bits(W, second[t], digits) for t, W in first.items()), default=0)
+        if missing == 0:
+            return [second[end].astype(float) for end in ends]
         # A small part of one bit may be missing all of them: at most twice as many at once.
         extra += min(max(missing + more, extra), goal + small + extra)
 
 
-def _missing_bits(first: list[np.ndarray], second: list[np.ndarray], digits: int) -> int:
-    """By how many bits two paths are too far apart to agree in so many digits."""
-    missing = 0
-    for W, V in zip(first, second, strict=True):
-        apart = np.abs(W - V).max()
-        allowed = max(np.abs(W).max(), np.abs(V).max(), SMALLEST) / 10**digits
-        if apart > allowed:
-            missing = max(missing, int(apart / allowed).bit_length())
-    return missing
+def _bits_below_one(array: np.ndarray, log10_scale: int) -> float:
+    largest = np.abs(array).max()
+    return max(-np.log2(largest) - log10_scale * BITS_PER_DIGIT, 0.0) if largest else 0.0
+
+
+def _missing_bits(W: np.ndarray, V: np.ndarray, digits: int) -> int:
+    """By how many bits two answers are too far apart to agree in so many digits."""
+    apart = np.abs(W - V).max()
+    allowed = max(np.abs(W).max(), np.abs(V).max(), SMALLEST) / 10**digits
+    return int(apart / allowed).bit_length()
 
 
 def _exact_times(times: Sequence[float | Fraction]) -> list[Fraction]:
@@ -169,29 +171,32 @@ def _exact_times(times: Sequence[float | Fraction]) -> list[Fraction]:
     return exact
 
 
-def _run(
+def _path(
     series: _Series, layers: list[np.ndarray], ends: list[Fraction], max_steps: int
-) -> tuple[list[Fraction], list[np.ndarray]]:
-    """The times of the ends and of all steps between them, and W there."""
-    t, taken = Fraction(0), 0
-    times, found = [], []
-    unit = _exponent(ends[-1]) if ends else 0
-    for end in ends:
-        while t < end:
-            if taken == max_steps:
-                raise ArithmeticError(
-                    f"after {max_steps} steps t is {float(t):.6g}, and {float(ends[-1]):.6g} is "
-                    "asked for: once something is learned, a step is no longer than a few times "
-                    "the fastest relaxation; raise max_steps, or ask for earlier times"
-                )
-            layers, h = series.step(layers, end - t, unit)
-            t, taken, unit = t + h, taken + 1, _exponent(h) + 1
-            times.append(t)
-            found.append(series.fractions(series.product(layers)))
-        if not times or times[-1] < end:  # the start
-            times.append(end)
-            found.append(series.fractions(series.product(layers)))
-    return times, found
+) -> dict[Fraction, np.ndarray]:
+    """W at the ends and after every step on the way to the last of them."""
+    path = {end: series.W(layers) for end in ends if end == 0}
+    rest = [end for end in ends if end > 0]
+    unit = _exponent(rest[-1]) if rest else 0
+    t = Fraction(0)
+    for _ in range(max_steps):
+        if not rest:
+            return path
+        terms, h = series.step(layers, unit)
+        while rest and rest[0] <= t + h:
+            path[rest[0]] = series.W(series.at(terms, rest[0] - t, unit))
+            del rest[0]
+        layers = series.disturbed(series.at(terms, h, unit))
+        t, unit = t + h, _exponent(h) + 1
+        if rest:
+            path[t] = series.W(layers)
+    if rest:
+        raise ArithmeticError(
+            f"after {max_steps} steps t is {float(t):.6g}, and {float(rest[-1]):.6g} is asked for: "
+            "once something is learned, a step is no longer than a few times the fastest "
+            "relaxation; raise max_steps, or ask for earlier times"
+        )
+    return path
 
 
 def _exponent(h: Fraction) -> int:
@@ -220,20 +225,15 @@ class _Series:
         entries = [[int(Fraction(float(x)) * one) for x in row] for row in array]
         return np.array(entries, dtype=object)
 
-    def fractions(self, array: np.ndarray) -> np.ndarray:
-        one = 1 << self.bits
-        return np.array([[Fraction(x, one) for x in row] for row in array], dtype=object)
+    def W(self, layers: list[np.ndarray]) -> np.ndarray:
+        """W_1 ⋯ W_N without any rounding, as fractions."""
+        one = 1 << len(layers) * self.bits
+        return np.array([[Fraction(x, one) for x in row] for row in product(layers)], dtype=object)
 
-    def product(self, layers: list[np.ndarray]) -> np.ndarray:
-        return _Layers(layers, 0, self.bits).end_to_end()
+    def step(self, layers: list[np.ndarray], unit: int) -> tuple[list[np.ndarray], Fraction]:
+        """The series of the layers in t/2^unit, and how far they reach: 2^unit at most.
 
-    def step(
-        self, layers: list[np.ndarray], longest: Fraction, unit: int
-    ) -> tuple[list[np.ndarray], Fraction]:
-        """The layers after a step of at most `longest` and 2^unit, and its length.
-
-        The coefficients are those of powers of t/2^unit: those of powers of t underflow on a
-        plateau, where t is 10^12 and more.
+        Coefficients of powers of t itself would underflow on a plateau, where t is 10^12 and more.
         """
         series = self._coefficients(layers, unit)
         log2 = 0.0
@@ -246,10 +246,19 @@ class _Series:
                     allowed = max(int(size).bit_length() - self.goal, 1)
                     log2 = min(log2, (allowed - int(last).bit_length()) / k)
         whole, part = divmod(log2, 1)
-        h = Fraction(int(2.0 ** (part + 20))) * Fraction(2) ** (int(whole) + unit - 20)
-        h = min(h, longest)
+        return series, Fraction(int(2.0 ** (part + 20))) * Fraction(2) ** (int(whole) + unit - 20)
+
+    def at(self, series: list[np.ndarray], h: Fraction, unit: int) -> list[np.ndarray]:
+        """The layers after the time h."""
         x = int(h * (1 << self.bits) / Fraction(2) ** unit)
-        return [self._disturbed(self._sum(terms, x)) for terms in series], h
+        return [self._sum(terms, x) for terms in series]
+
+    def disturbed(self, layers: list[np.ndarray]) -> list[np.ndarray]:
+        """The layers, each entry up or down by at most one in its last bit."""
+        return [
+            layer + np.array([self.random.randint(-1, 1) for _ in layer.flat]).reshape(layer.shape)
+            for layer in layers
+        ]
 
     def _coefficients(self, layers: list[np.ndarray], unit: int) -> list[np.ndarray]:
         model = _Layers(layers, self.order, self.bits)
@@ -277,10 +286,6 @@ class _Series:
         for term in terms[-2::-1]:
             value = (value * x >> self.bits) + term
         return value
-
-    def _disturbed(self, array: np.ndarray) -> np.ndarray:
-        noise = [self.random.randint(-1, 1) for _ in range(array.size)]
-        return array + np.array(noise, dtype=object).reshape(array.shape)
 
 
 class _Layers:

@@ -5,14 +5,11 @@ at the default rtol = 1e-6. Both bounds are the promise itself; measured errors 
 smaller (mostly 1e-7 along the run).
 """
 
-from fractions import Fraction
-
-import mpmath
 import numpy as np
 import pytest
 
 from mfbook.flow import gradient_flow
-from mfbook.flow.taylor import _Series, taylor_flow
+from mfbook.flow.taylor import taylor_flow
 from mfbook.models import small_init
 from mfbook.problems import MatrixCompletion
 
@@ -62,34 +59,6 @@ def test_accuracy_follows_rtol():
         run = gradient_flow(problem, factors, log10_scale=-4, rtol=rtol)
         times = np.linspace(0, run.t[-1], 9)[1:]
         assert max(reference_error(problem, factors, -4, run, times)) < 10 * rtol
-
-
-@pytest.mark.slow
-def test_the_reference_agrees_with_mpmath():
-    """The fixed-point Taylor series against mpmath's own integrator, to 40 digits."""
-    problem = MatrixCompletion.from_text("1 2; 3 ?")
-    A, B = small_init((2, 2), rng=1)
-    series = _Series(problem, bits=260)
-    A1, B1, left = series.fixed(A), series.fixed(B), Fraction(1, 4)
-    while left > 0:
-        A1, B1, h = series.step(A1, B1, left)
-        left -= h
-    with mpmath.workdps(45):
-
-        def rhs(_, y):
-            A, B = mpmath.matrix(2, 2), mpmath.matrix(2, 2)
-            A[0, 0], A[0, 1], A[1, 0], A[1, 1] = y[:4]
-            B[0, 0], B[0, 1], B[1, 0], B[1, 1] = y[4:]
-            G = 2 * (A * B - mpmath.matrix([[1, 2], [3, 0]])) / 3
-            G[1, 1] = 0
-            dA, dB = -G * B.T, -A.T * G
-            return [dA[0, 0], dA[0, 1], dA[1, 0], dA[1, 1], dB[0, 0], dB[0, 1], dB[1, 0], dB[1, 1]]
-
-        y0 = [mpmath.mpf(float(x)) for x in [*A.ravel(), *B.ravel()]]
-        end = mpmath.odefun(rhs, 0, y0)(mpmath.mpf(1) / 4)
-        ours = [mpmath.mpf(int(x)) / series.one for x in [*A1.ravel(), *B1.ravel()]]
-        # The reference drops terms below 2^-100 a step.
-        assert max(abs(a - b) for a, b in zip(end, ours, strict=True)) < mpmath.mpf(10) ** -28
 
 
 def test_the_comparison_would_notice():
