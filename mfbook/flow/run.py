@@ -36,25 +36,27 @@ def gradient_flow(
     max_steps: int = MAX_STEPS,
     progress: bool | None = None,
 ) -> Trajectory:
-    r"""Follow gradient flow on f(A B), or f(U Uᵀ), from 10^log10_scale · factors, at any scale.
+    r"""Follow gradient flow on f(W_1 ⋯ W_N), or on f(U Uᵀ), from 10^log10_scale · factors.
 
-    With G = ∇f(A B) the flow is
+    With G = ∇f(W) at W = W_1 W_2 ⋯ W_N the flow is
 
-        dA/dt = −G Bᵀ,    dB/dt = −Aᵀ G,    A(0) = α A_0,  B(0) = α B_0,  α = 10^log10_scale,
+        dW_j/dt = −(W_1 ⋯ W_{j−1})ᵀ G (W_{j+1} ⋯ W_N)ᵀ,   W_j(0) = α V_j,   α = 10^log10_scale,
 
-    until f(A B) − min f ≤ loss_tol · (f(0) − min f), where min f = 0 unless measurements contradict
-    each other. For a symmetric problem W = U Uᵀ, the flow is that of Li, Luo & Lyu (2021, Eq. 1),
+    dA/dt = −G Bᵀ, dB/dt = −Aᵀ G for two factors, until f(W) − min f ≤ loss_tol · (f(0) − min f),
+    where min f = 0 unless measurements contradict each other. For a symmetric problem W = U Uᵀ, the
+    flow is that of Li, Luo & Lyu (2021, Eq. 1),
 
         dU/dt = −∇f(U Uᵀ) U,    U(0) = α U_0,
 
-    and W(t) is symmetric and positive semidefinite to its own rounding. The scale α may be as small
-    as 10^-10000: it is kept as a logarithm, and every hidden column, in a rotated hidden space
-    where they are orthogonal, carries its own size. So the answer does not depend on the hidden
-    basis of the factors, and a plateau costs a few steps however long it lasts. Connected
-    components of the observed entries evolve without knowing of each other and are integrated so.
-    The run ends at the time at which the loss crosses its tolerance, wherever the steps end. The
-    units of data and time do not matter: data c M from factors √c (A, B) give c W, at times divided
-    by c.
+    and W(t) is symmetric and positive semidefinite to its own rounding.
+
+    The scale α may be as small as 10^-10000: it is kept as a logarithm, and every hidden direction
+    carries its own size, in hidden bases that are chosen so. The answer does not depend on the
+    hidden bases of the factors, and a plateau costs a few steps however long it lasts. For two
+    factors, and U, the connected components of the observed entries evolve without knowing of each
+    other and are integrated so. The run ends at the time at which the loss crosses its tolerance,
+    wherever the steps end. The units of data and time do not matter: data c M from factors
+    c^(1/N) W_j give c W, at times divided by c^(2−2/N).
 
     Parameters
     ----------
@@ -62,8 +64,9 @@ def gradient_flow(
         a completion or sensing problem with matrices of shape (m, n), its largest entry or target
         between 1e-152 and 1e152.
     factors
-        (A_0, B_0) of shapes (m, h), (h, n) for any width h ≥ 1, or (U_0,) of shape (d, h) for a
-        symmetric problem; leading axes are separate runs.
+        (A_0, B_0) of shapes (m, h), (h, n) for any width h ≥ 1, or N of them in product order with
+        any inner widths, or (U_0,) of shape (d, h) for a symmetric problem; leading axes are
+        separate runs.
     log10_scale
         log₁₀ α, any finite number; an array over the leading axes gives each run its own.
     loss_tol
@@ -84,10 +87,12 @@ def gradient_flow(
     Trajectory
         A batch where there are leading axes: `trajectory[k]` is one run of it, as if it had run
         alone. Times, losses, singular values at every step; `W_at(t)` and `factors_at(t)` in
-        between; `phases`, each with the rate at which the escaping column of the factors grows (W
-        grows at twice that) and its direction. The factors are in the caller's hidden basis; a part
-        of them below 1e-308 is returned as 0. A run that Ctrl-C interrupts returns what there is.
-        Singular values and phases are computed when they are asked for.
+        between; `phases`, for two factors and U each with the rate at which the escaping column of
+        the factors grows (W grows at twice that) and its direction. With three factors or more
+        times grow like α^−(N−2), and phases have clocks of their own: `log10_time` and
+        `W_at(t, phase=k)`. The factors are in the caller's hidden bases; a part of them below
+        1e-308 is returned as 0. A run that Ctrl-C interrupts returns what there is. Singular values
+        and phases are computed when they are asked for.
 
         U Uᵀ may be unable to fit. A run that ends where no positive semidefinite matrix (with a
         trace of up to ten times the data's) has a loss that is lower by loss_tol · (f(0) − min f)
@@ -100,32 +105,40 @@ def gradient_flow(
         factors that are not a tuple, complex numbers, a problem of another kind, options that are
         no numbers.
     ValueError
-        a number of factors other than two, or one for a symmetric problem, shapes that do not fit,
-        entries that are not finite, factors that are all zero (zero is a saddle: the flow stays
-        there), a scale that is not finite, an rtol out of range, limits that are negative, data
-        whose squares leave double precision.
+        one factor, unless the problem is symmetric; shapes that do not fit, entries that are not
+        finite, factors that are all zero, or two zero ones of three or more (a saddle: the flow
+        stays there), a scale that is not finite, an rtol out of range, limits that are negative,
+        data whose squares leave double precision.
 
-    Notes ----- With U = [A; Bᵀ] the flow is dU/dt = S U, S = [[0, −G], [−Gᵀ, 0]], linear in U but
-    for the dependence of S on W; for a symmetric problem S = −G. Columns that W feels are advanced
-    by an exponential Rosenbrock method of order five with the exact Jacobian (Luan & Ostermann
-    2014), the others by a Magnus method of order four along them. Components with more than 80 rows
-    and columns, or with many active columns, take explicit, stabilized (Sommeijer, Shampine &
-    Verwer 1998) and Krylov exponential steps instead, meant for rtol near 1e-4; rates and
-    directions of escape are then left out above 600 rows and columns. The invariance of the flow's
-    rank (Bai, Zhao & Zhang 2024, Proposition 1) is the statement that a column that is zero stays
-    so.
+    Notes
+    -----
+    With U = [A; Bᵀ] the flow of two factors is dU/dt = S U, S = [[0, −G], [−Gᵀ, 0]], linear in U
+    but for the dependence of S on W; for a symmetric problem S = −G. Columns that W feels are
+    advanced by an exponential Rosenbrock method of order five with the exact Jacobian (Luan &
+    Ostermann 2014), the others by a Magnus method of order four along them. Components with more
+    than 80 rows and columns, or with many active columns, take explicit, stabilized (Sommeijer,
+    Shampine & Verwer 1998) and Krylov exponential steps instead, meant for rtol near 1e-4; rates
+    and directions of escape are then left out above 600 rows and columns. The invariance of the
+    flow's rank (Bai, Zhao & Zhang 2024, Proposition 1) is the statement that a column that is zero
+    stays so.
+
+    With three factors or more the layers restricted to the hidden directions that W feels take the
+    same Rosenbrock steps; the others rest in levels with a logarithm of a size, and a plateau is
+    the flow of −⟨G, V_1 ⋯ V_N⟩ with a constant G, which has no scale and is followed once, whatever
+    α is.
 
     A start in a subspace that the flow cannot leave, as (A, Aᵀ) is for symmetric data in two
     factors, is followed inside it, where rounding cannot lead out. Where data have a symmetry that
     a generic start has not, or measurements commute, directions that no observation couples may
-    fall below each other's rounding. Such data are noticed in components of up to 80 rows and
-    columns; the run is then repeated with every entry of the columns perturbed by 1e-13 of it after
-    every step. If the two ends differ by more than 20 rtol, or the sizes of the columns when they
-    are first felt by more than a tenth in their logarithms, the run returns with `converged=False`
-    and says so.
+    fall below each other's rounding. Such data are noticed for two factors in components of up to
+    80 rows and columns; the run is then repeated with every entry of the columns perturbed by 1e-13
+    of it after every step. If the two ends differ by more than 20 rtol, or the sizes of the columns
+    when they are first felt by more than a tenth in their logarithms, the run returns with
+    `converged=False` and says so.
 
-    See also `disconnected_limit`, the limit α → 0 in closed form where it is known; `taylor_flow`,
-    slow and in many digits; `gradient_descent`, the papers' literal procedure at any depth.
+    See also `disconnected_limit`, the limit α → 0 of two factors in closed form where it is known;
+    `deep_limit`, that of more as a process without α; `taylor_flow`, slow and in many digits;
+    `gradient_descent`, the papers' literal procedure.
 
     Examples
     --------
