@@ -64,8 +64,8 @@ SHRINK, SAFETY = 0.1, 0.9
 # from 1e-2: power 0: 1e-5, 1e-3, 7e-4 (189, 315, 246); 0.4: 1.5e-6, 1.6e-5, 9e-6 (254, 596, 511);
 # 0.8: 1.4e-7, 1.8e-7, 8e-8 (405, 1523, 1553).
 EARLY, MOST_EXACT = 0.5, 1e-6
-# While larger columns move, what hardly does need not count much more than they.
-OTHERS = 3.0
+# While larger columns move, smaller ones need not count much more than they.
+OTHERS, MOVING = 3.0, 1e-3
 
 # W is given up as unbounded as with two factors.
 FAR, GROWN, FALLEN = 1e3, 1.2, 0.1
@@ -132,7 +132,8 @@ class Active:
         speeds = kernel.column_sizes(self.F, self.dims, self.offsets)
         relative = np.where(live, speeds / np.where(live, sizes, 1.0), -1.0)
         self.fastest = float(relative.max())
-        self.weights = np.minimum(weights, OTHERS * weights[np.argmax(relative)])
+        moving = relative >= MOVING * self.fastest
+        self.weights = np.minimum(weights, OTHERS * weights[moving].min(initial=np.inf))
         self._eigen: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
     @property
