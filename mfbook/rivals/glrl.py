@@ -133,14 +133,9 @@ def glrl(
     zeros: list[tuple[np.ndarray, np.ndarray]] = []
     reason = ""
     while not reason:
-        if fits(problem, points[-1], loss_tol):
-            reason = trajectory.LOSS_REACHED
-        elif len(runs) == max_rank:
-            reason = RANK_LIMIT
-        elif runs and runs[-1].reason != trajectory.STUCK:
-            reason = str(runs[-1].reason)  # the phase did not end at a critical point
-        else:
-            u, v, outside = _escape(problem, A, B)
+        reason = why_to_stop(problem, points[-1], runs, max_rank, loss_tol)
+        if not reason:
+            u, v, outside = escape_within_a_part(problem, A, B)
             A, B = np.column_stack([A, length * u]), np.vstack([B, length * v])
             zeros.append(outside)
             runs.append(
@@ -150,6 +145,23 @@ def glrl(
             for k, (rows, cols) in enumerate(zeros):
                 A[rows, k], B[k, cols] = 0.0, 0.0
             points.append(A @ B)
+    return greedy_path(points, runs, reason)
+
+
+def why_to_stop(
+    problem: Problem, W: np.ndarray, runs: list[Trajectory], max_rank: int, loss_tol: float
+) -> str:
+    """Why there is no further phase from W; empty if there is one."""
+    if fits(problem, W, loss_tol):
+        return trajectory.LOSS_REACHED
+    if len(runs) == max_rank:
+        return RANK_LIMIT
+    if runs and runs[-1].reason != trajectory.STUCK:
+        return str(runs[-1].reason)  # the phase did not end at a critical point
+    return ""
+
+
+def greedy_path(points: list[np.ndarray], runs: list[Trajectory], reason: str) -> GreedyPath:
     return GreedyPath(
         critical_points=tuple(points),
         W=points[-1],
@@ -160,7 +172,7 @@ def glrl(
     )
 
 
-def _escape(
+def escape_within_a_part(
     problem: Problem, A: np.ndarray, B: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
     """The pair (u, v) along which the flow leaves, and the rows and columns that it leaves out.
