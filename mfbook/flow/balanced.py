@@ -204,6 +204,7 @@ class _Plain:
     """Depth 1: W is the state."""
 
     problem: Problem
+    depth: float = 1.0
 
     def W(self, y: np.ndarray) -> np.ndarray:
         return y.reshape(self.problem.shape)
@@ -224,7 +225,7 @@ class _Plain:
         return y
 
     def rests(self, y: np.ndarray) -> bool:
-        """Never: f is convex, and every critical point a minimum."""
+        """Never but at a minimum, which the loss tells: f is convex."""
         return False
 
 
@@ -468,6 +469,9 @@ def _follow(
             path.states.append(state)
             taken += 1
             assert solver.step_size is not None  # a step was taken
+            if form.depth < 2 and solver.step_size < EPS * path.times[-1]:
+                # A singular value goes to 0 there, and the clock that is set to 0 would follow it.
+                path.reason = path.reason or STEP_TOO_SMALL
             if not path.reason and (solver.step_size < SHORT * solver.t or taken == MANY):
                 path.n_gradients += solver.nfev
                 begun, taken = begun + solver.t, 0

@@ -1,8 +1,9 @@
-r"""Where the flow stops, and how it leaves: critical points of f(A B) and their Hessians.
+r"""Where the flow stops, and how it leaves: critical points of f(W_1 ⋯ W_N) and their Hessians.
 
 The gradient of ℓ(A, B) = f(A B) is (G Bᵀ, Aᵀ G) with G = ∇f(A B). For convex f and hidden width
 h ≥ min(m, n) every critical point with G = 0 is a global minimum and every other a strict saddle
-(Bai, Zhao & Zhang 2024, Theorem 1).
+(Bai, Zhao & Zhang 2024, Theorem 1). From three factors on zero is a saddle that is not strict: its
+Hessian is zero.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mfbook.models import two_factors
+from mfbook.models import factor_gradients, one_run, product, two_factors
 from mfbook.problems.checks import real_number
 from mfbook.problems.fit import excess, fits, gradient, size_of_data
 from mfbook.problems.protocols import Problem
@@ -50,49 +51,52 @@ class Escape:
 
 
 def relative_gradient(problem: Problem, factors: Sequence[ArrayLike]) -> float:
-    r"""‖∇ℓ(A, B)‖_F in units of the problem: 0 at a critical point, about 1 where nothing rests.
+    r"""‖∇ℓ‖_F in units of the problem: 0 at a critical point, about 1 where nothing rests.
 
-    The unit is g √s. Here g = 2c √(Σ y_l² ‖X_l‖_F²) for the measurements ⟨X_l, W⟩ = y_l, with c
-    the loss's weight of a squared residual; for matrix completion this is ‖∇f(0)‖_F. And s is the
-    largest singular value of W = A B, or of −∇f(0)/(2c max ‖X_l‖_F²), the step from 0 towards the
-    data, if that is larger: factors of size √s are what fits the data.
+    The unit is g s^(1−1/N) for N factors, g √s for two. Here g = 2c √(Σ y_l² ‖X_l‖_F²) for the
+    measurements ⟨X_l, W⟩ = y_l, with c the loss's weight of a squared residual; for matrix
+    completion this is ‖∇f(0)‖_F. And s is the largest singular value of W, the product, or of
+    −∇f(0)/(2c max ‖X_l‖_F²), the step from 0 towards the data, if that is larger: factors of size
+    s^(1/N) are what fits the data.
 
     >>> from mfbook.problems import MatrixCompletion
     >>> problem = MatrixCompletion.from_text("1 2; 3 ?")
     >>> relative_gradient(problem, ([[0], [0]], [[0, 0]]))
     0.0
     """
-    A, B = two_factors(problem, factors, "the landscape is that of")
-    W = A @ B
-    G = gradient(problem, W)
+    arrays = one_run(problem, factors, "the landscape is that of")
+    W = product(arrays)
     # Without a dimension before anything is squared: data may be of size 1e150.
-    unit, root = _gradient_unit(problem) or 1.0, np.sqrt(_size(problem, W))
-    G, A, B = G / unit, A / root, B / root
-    return float(np.hypot(np.linalg.norm(G @ B.T), np.linalg.norm(A.T @ G)))
+    unit, root = _gradient_unit(problem) or 1.0, _size(problem, W) ** (1 / len(arrays))
+    gradients = factor_gradients([array / root for array in arrays], gradient(problem, W) / unit)
+    return float(np.linalg.norm([np.linalg.norm(one) for one in gradients]))
 
 
 def hessian(problem: Problem, factors: Sequence[ArrayLike], *, tol: float = CRITICAL) -> np.ndarray:
-    r"""The Hessian of ℓ(A, B) = f(A B) at a critical point.
+    r"""The Hessian of ℓ(W_1, …, W_N) = f(W_1 ⋯ W_N) at a critical point.
 
-    With G = ∇f(A B), the second derivative along (E, F) is
+    With G = ∇f(A B), the second derivative for two factors along (E, F) is
 
         ∇²ℓ[(E, F), (E, F)] = ∇²f[E B + A F, E B + A F] + 2 ⟨G, E F⟩.
 
-    The first term is the papers' H⁽¹⁾, positive semidefinite; the second is H⁽²⁾.
+    The first term is the papers' H⁽¹⁾, positive semidefinite; the second is H⁽²⁾. For N factors
+    the first is ∇²f[D, D] with D = Σ_j W_1 ⋯ E_j ⋯ W_N, and the second is
+    2 Σ_{j<k} ⟨G, W_1 ⋯ E_j ⋯ E_k ⋯ W_N⟩.
 
     Parameters
     ----------
     problem
         a `MatrixCompletion` or `MatrixSensing` of shape (m, n).
     factors
-        (A, B) of shapes (m, h), (h, n).
+        (A, B) of shapes (m, h), (h, n), or any number of them in product order.
     tol
         the largest `relative_gradient` that counts as critical; `inf` gives the Hessian anywhere.
 
     Returns
     -------
     array
-        (p, p), p = (m + n) h, for the parameters in the order of A row by row, then B row by row.
+        (p, p), p = (m + n) h for two, for the parameters in the order of A row by row, then B row
+        by row, and so on.
 
     Raises
     ------
@@ -103,26 +107,49 @@ def hessian(problem: Problem, factors: Sequence[ArrayLike], *, tol: float = CRIT
     --------
     >>> from mfbook.problems import MatrixCompletion
     >>> problem = MatrixCompletion.from_text("2 ?; ? 1", loss="half")
-    >>> zero = np.zeros((2, 2)), np.zeros((2, 2))
-    >>> np.linalg.eigvalsh(hessian(problem, zero)).round(3).tolist()
+    >>> zero = np.zeros((2, 2))
+    >>> np.linalg.eigvalsh(hessian(problem, (zero, zero))).round(3).tolist()
     [-2.0, -2.0, -1.0, -1.0, 1.0, 1.0, 2.0, 2.0]
+    >>> hessian(problem, (zero, zero, zero)).any()
+    np.False_
 
     References
     ----------
     Bai, Zhao & Zhang 2024, Sections A.3 and A.5.
     """
-    A, B = _critical(problem, factors, tol)
-    (m, h), n = A.shape, B.shape[1]
-    G = gradient(problem, A @ B)
-    # W row by row changes by J (dA row by row, dB row by row).
-    J = np.concatenate([np.kron(np.eye(m), B.T), np.kron(A, np.eye(n))], axis=1)
-    seen = problem.measure(J.T.reshape(-1, m, n))
+    arrays = _critical(problem, factors, tol)
+    G = gradient(problem, product(arrays))
+    seen = problem.measure(_changes(problem, arrays))
     H = 2 * problem.weight * (seen @ seen.T)
-    # A[i, l] meets B[l, j] in G[i, j].
-    cross = np.einsum("ij,lk->ilkj", G, np.eye(h)).reshape(m * h, h * n)
-    H[: m * h, m * h :] += cross
-    H[m * h :, : m * h] += cross.T
+    ends = np.cumsum([0, *(array.size for array in arrays)])
+    for k in range(len(arrays)):
+        between = np.eye(arrays[k].shape[0])
+        for j in range(k - 1, -1, -1):
+            # W_1 ⋯ E_j (W_{j+1} ⋯ W_{k−1}) E_k ⋯ W_N: E_j[a, b] meets E_k[c, d].
+            around = _head(arrays, j).T @ G @ _tail(arrays, k).T
+            cross = np.einsum("ad,bc->abcd", around, between)
+            cross = cross.reshape(arrays[j].size, arrays[k].size)
+            H[ends[j] : ends[j + 1], ends[k] : ends[k + 1]] += cross
+            H[ends[k] : ends[k + 1], ends[j] : ends[j + 1]] += cross.T
+            between = arrays[j] @ between
     return H
+
+
+def _head(arrays: Sequence[np.ndarray], j: int) -> np.ndarray:
+    """W_1 ⋯ W_{j−1}, the product before the factor number j, counted from 0."""
+    return product([np.eye(len(arrays[0])), *arrays[:j]])
+
+
+def _tail(arrays: Sequence[np.ndarray], j: int) -> np.ndarray:
+    """The product behind it."""
+    return product([*arrays[j + 1 :], np.eye(arrays[-1].shape[1])])
+
+
+def _changes(problem: Problem, arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """(p, m, n): how W changes with every entry of every factor."""
+    # W row by row changes by J (the changes of the factors row by row).
+    J = [np.kron(_head(arrays, j), _tail(arrays, j).T) for j in range(len(arrays))]
+    return np.concatenate(J, axis=1).T.reshape(-1, *problem.shape)
 
 
 def escape_direction(
@@ -137,14 +164,17 @@ def escape_direction(
 
     Parameters
     ----------
-    problem, factors, tol
+    problem, tol
         as for `hessian`.
+    factors
+        (A, B).
 
     Raises
     ------
     ValueError
         a point that is not critical (the message says by how much), or a global minimum, which
-        the flow does not leave.
+        the flow does not leave; another number of factors: from three on what is small grows by
+        powers of itself, and has no rate.
 
     Notes
     -----
@@ -165,8 +195,9 @@ def escape_direction(
     ----------
     Bai, Zhao & Zhang 2024, Theorem 2 with Lemma A.3; Li, Luo & Lyu 2021, Theorem 5.11.
     """
-    A, B = _critical(problem, factors, tol)
-    if _is_minimum(problem, A, B, tol):
+    A, B = two_factors(problem, factors, "an escape at a rate is that of")
+    _critical(problem, (A, B), tol)
+    if _is_minimum(problem, (A, B), tol):
         raise ValueError(
             "the point is a global minimum, or so near to one that it is no saddle: the flow does "
             "not leave it, so there is no escape direction"
@@ -189,7 +220,8 @@ def critical_point_kind(
     explained by the small step, and at a saddle none of it is. Another critical point is a strict
     saddle if its Hessian has a negative eigenvalue. If h ≥ min(m, n) there is no third kind of
     critical point (Bai et al. 2024, Theorem 1). A narrower width allows one, which is
-    "second-order critical": G ≠ 0, and the Hessian has no negative eigenvalue.
+    "second-order critical": G ≠ 0, and the Hessian has no negative eigenvalue. So do three factors
+    and more, at any width: zero is one.
 
     Parameters
     ----------
@@ -207,52 +239,56 @@ def critical_point_kind(
     >>> critical_point_kind(problem, ([[1, 0], [1, 0]], [[1, 1], [0, 0]]))
     'not critical'
     """
-    A, B = two_factors(problem, factors, "the landscape is that of")
+    arrays = one_run(problem, factors, "the landscape is that of")
     tol = real_number("tol", tol, least=0, infinite=True)
-    if fits(problem, A @ B):
+    if fits(problem, product(arrays)):
         return "global minimum"
-    if relative_gradient(problem, (A, B)) > tol:
+    if relative_gradient(problem, arrays) > tol:
         return "not critical"
-    if _is_minimum(problem, A, B, tol):
+    if _is_minimum(problem, arrays, tol):
         return "global minimum"
-    eigenvalues = np.linalg.eigvalsh(hessian(problem, (A, B), tol=tol))
+    eigenvalues = np.linalg.eigvalsh(hessian(problem, arrays, tol=tol))
     noise = EIGENVALUE_NOISE * np.abs(eigenvalues).max()
-    if A.shape[1] < min(problem.shape):
+    if len(arrays) > 2 or min(array.shape[1] for array in arrays[:-1]) < min(problem.shape):
         # Changes of the hidden basis have eigenvalue 0 at a critical point; what is left of the
         # gradient tilts them, by about this much, and must not pass for a way down.
-        noise += relative_gradient(problem, (A, B)) * _gradient_unit(problem)
+        unit = _gradient_unit(problem) * _size(problem, product(arrays)) ** (1 - 2 / len(arrays))
+        noise += relative_gradient(problem, arrays) * unit
     return "strict saddle" if eigenvalues[0] < -noise else "second-order critical"
 
 
-def _is_minimum(problem: Problem, A: np.ndarray, B: np.ndarray, tol: float) -> bool:
-    """Whether the critical point at or beside (A, B) is a global minimum.
+def _is_minimum(problem: Problem, arrays: Sequence[np.ndarray], tol: float) -> bool:
+    """Whether the critical point at or beside the factors is a global minimum.
 
     Near a minimum the residuals are those of a small step; near a saddle they are orthogonal to
     all that a step can change. So Gauss–Newton steps of least norm, bounded in length, either lead
     to a fit within the distance that counts as the same point, or show that there is none.
     """
-    (m, h), n = A.shape, B.shape[1]
-    reach = min(tol, CRITICAL) * np.sqrt(_size(problem, A @ B))
-    E, F = np.zeros_like(A), np.zeros_like(B)
+    reach = min(tol, CRITICAL) * _size(problem, product(arrays)) ** (1 / len(arrays))
+    ends = np.cumsum([array.size for array in arrays])[:-1]
+    moved, step = list(arrays), np.zeros(sum(array.size for array in arrays))
     before = np.inf
     for _ in range(STEPS):
-        if fits(problem, (A + E) @ (B + F)):
+        W = product(moved)
+        if fits(problem, W):
             return True
-        now = excess(problem, (A + E) @ (B + F))
+        now = excess(problem, W)
         if not now < 0.9 * before:
             return False
         before = now
-        residual = problem.measure((A + E) @ (B + F)) - problem.attainable
-        J = np.concatenate([np.kron(np.eye(m), (B + F).T), np.kron(A + E, np.eye(n))], axis=1)
-        seen = problem.measure(J.T.reshape(-1, m, n)).T
+        residual = problem.measure(W) - problem.attainable
+        seen = problem.measure(_changes(problem, moved)).T
         left, sizes, right = np.linalg.svd(seen, full_matrices=False)
         # What a step longer than the reach would be needed for stays.
         with np.errstate(all="ignore"):
             parts = np.where(sizes > 0, (left.T @ -residual) / sizes, 0.0)
-        step = right.T @ np.where(np.abs(parts) <= reach, parts, 0.0)
-        E, F = E + step[: m * h].reshape(m, h), F + step[m * h :].reshape(h, n)
-        if np.sqrt(np.sum(E**2) + np.sum(F**2)) > reach:
+        step = step + right.T @ np.where(np.abs(parts) <= reach, parts, 0.0)
+        if np.linalg.norm(step) > reach:
             return False
+        moved = [
+            array + part.reshape(array.shape)
+            for array, part in zip(arrays, np.split(step, ends), strict=True)
+        ]
     return False
 
 
@@ -268,10 +304,8 @@ def _size(problem: Problem, W: np.ndarray) -> float:
     return max(float(np.linalg.norm(W, 2)), size_of_data(problem), float(least), TINY)
 
 
-def _critical(
-    problem: Problem, factors: Sequence[ArrayLike], tol: float
-) -> tuple[np.ndarray, np.ndarray]:
-    arrays = two_factors(problem, factors, "the landscape is that of")
+def _critical(problem: Problem, factors: Sequence[ArrayLike], tol: float) -> tuple[np.ndarray, ...]:
+    arrays = one_run(problem, factors, "the landscape is that of")
     tol = real_number("tol", tol, least=0, infinite=True)
     found = relative_gradient(problem, arrays)
     if found > tol:
