@@ -7,6 +7,7 @@ from mfbook.book.claims import claim, ledger
 from mfbook.book.numbers import below
 from mfbook.book.sweeps import sweep
 from mfbook.flow import gradient_flow
+from mfbook.flow.balanced import end_to_end_flow
 from mfbook.flow.deep.limit import DeepLimit, deep_limit
 from mfbook.flow.descent import gradient_descent
 from mfbook.flow.taylor import taylor_flow
@@ -27,6 +28,7 @@ from mfbook.problems.graph import (
     observation_graph,
     sampling_patterns,
 )
+from mfbook.rivals.deep_glrl import deep_glrl
 from mfbook.rivals.glrl import GreedyPath, glrl
 from mfbook.rivals.minrank import MinRank, min_rank
 from mfbook.rivals.nuclear import Certified, dual_bound, min_nuclear_norm
@@ -64,11 +66,13 @@ __all__ = [
     "claim",
     "components",
     "connectivity",
-    "deep_limit",
     "critical_point_kind",
+    "deep_glrl",
+    "deep_limit",
     "disconnected_limit",
     "dual_bound",
     "effective_rank",
+    "end_to_end_flow",
     "entry_graph",
     "escape_direction",
     "examples",

@@ -30,6 +30,7 @@ from mfbook.flow.trajectory import (
     STEP_TOO_SMALL,
     STUCK,
     TIME_LIMIT,
+    UNBOUNDED,
     Phase,
     Trajectory,
     resting_times,
@@ -39,12 +40,19 @@ from mfbook.problems.fit import LOSS_TOL, excess, fit_of, gradient, size_of_data
 from mfbook.problems.protocols import Problem
 
 EPS = np.finfo(float).eps
-# A step shorter than this share of the time since the clock was last set to 0 sets it again.
-SHORT = 1e-6
+# A step shorter than this share of the time since the clock was last set to 0 sets it again, and so
+# do that many steps.
+SHORT, MANY = 1e-6, 25
 # What the loss sees: singular values above this share of the data's size and W's.
 FELT = 1e-8
+# W runs away where it exceeds FAR times y_max²/y_min, and has grown by GROWN while time grew
+# tenfold and the loss did not fall to FALLEN of what it was, as for two factors.
+FAR, GROWN, FALLEN = 1e3, 1.2, 0.1
 # A gradient below this share of ∇f, in all directions that are felt, is none.
 AT_REST = 1e-8
+# For central differences of velocities. The slow ones, 10^-10 of the fast ones and less, need their
+# derivatives as well: what they feel of the fast ones then is of the third order.
+DIFFERENCE = 1e-7
 LARGEST_LOG10_TIME = 290.0
 
 
@@ -157,32 +165,38 @@ def end_to_end_flow(
     rtol = real_number("rtol", rtol, least=1e-12, most=1e-2)
     t_max = real_number("t_max", t_max, least=0, infinite=True)
     max_steps = whole_number("max_steps", max_steps, least=0)
-    fit = fit_of(problem)
-    form: _Decomposed | _Plain
     if depth == 1:
-        form, y = _Plain(problem), (10.0**log10_scale * start).ravel()
-    else:
-        form, y = _decomposed(problem, start, depth, log10_scale)
-    goal = fit.threshold(loss_tol)
-    if fit.learnable == 0.0:
-        goal = max(goal, loss_tol * excess(problem, form.W(y)))
-    path = _follow(form, y, goal, rtol, t_max, max_steps)
-    times, states = np.array(path.times), path.states
-    W = form.W(states[-1])
-    return Trajectory(
-        t=times,
-        loss=np.array([excess(problem, form.W(y)) for y in states]) + fit.least,
-        gradient_norm=np.array([form.gradient_norm(y) for y in states]),
-        W=W,
-        factors=form.layers(states[-1]),
-        converged=path.reason == LOSS_REACHED,
-        reason=path.reason,
-        n_steps=len(states) - 1,
-        n_gradients=path.n_gradients,
-        dense_output=path.W_at,
-        dense_factors=path.layers_at if form.layers(states[-1]) else None,
-        readings=_Readings(form, states),
-    )
+        form: _Form = _Plain(problem)
+        y = (10.0**log10_scale * start).ravel()
+        return _trajectory(_follow(form, y, loss_tol, rtol, t_max, max_steps))
+    U, sizes, Vt = np.linalg.svd(start, full_matrices=False)
+    kept = sizes > max(start.shape) * EPS * sizes[0]
+    log_sizes = np.log(sizes[kept]) + np.log(10.0) * log10_scale
+    longest = -(1 - 2 / depth) * log_sizes.min() / np.log(10.0)
+    if longest > LARGEST_LOG10_TIME:
+        raise ValueError(
+            f"the plateau of this start lasts about 10^{longest:.0f}, and double precision ends at "
+            "10^308; take a larger log10_scale"
+        )
+    form, y = _decomposed(problem, depth, U[:, kept], log_sizes, Vt[kept].T)
+    return _trajectory(_follow(form, y, loss_tol, rtol, t_max, max_steps))
+
+
+def flow_of_rank(
+    problem: Problem,
+    depth: float,
+    U: np.ndarray,
+    log_sizes: np.ndarray,
+    V: np.ndarray,
+    *,
+    loss_tol: float,
+    rtol: float,
+    max_steps: int,
+) -> tuple[Trajectory, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """The flow from Σ e^{ℓ_i} u_i v_iᵀ, and U, the ℓ_i and V where it ends."""
+    form, y = _decomposed(problem, depth, U, log_sizes, V)
+    path = _follow(form, y, loss_tol, rtol, np.inf, max_steps)
+    return _trajectory(path), form.triple(path.states[-1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,6 +204,7 @@ class _Plain:
     """Depth 1: W is the state."""
 
     problem: Problem
+    depth: float = 1.0
 
     def W(self, y: np.ndarray) -> np.ndarray:
         return y.reshape(self.problem.shape)
@@ -210,7 +225,7 @@ class _Plain:
         return y
 
     def rests(self, y: np.ndarray) -> bool:
-        """Never: f is convex, and every critical point a minimum."""
+        """Never but at a minimum, which the loss tells: f is convex."""
         return False
 
 
@@ -232,18 +247,20 @@ class _Decomposed:
     def joined(self, L: np.ndarray, U: np.ndarray, V: np.ndarray) -> np.ndarray:
         return np.concatenate([L[np.tril_indices(self.rank)], U.ravel(), V.ravel()])
 
-    def triple(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """(u_i), ln σ_i, (v_i) and the eigenvectors of Λ."""
+    def triple(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(u_i), ln σ_i, rising, and (v_i)."""
         L, U, V = self.parts(y)
         ell, R = np.linalg.eigh(L)
-        return U @ R, ell, V @ R, R
+        return U @ R, ell, V @ R
 
     def W(self, y: np.ndarray) -> np.ndarray:
-        U, ell, V, _ = self.triple(y)
+        U, ell, V = self.triple(y)
         return (U * np.exp(ell)) @ V.T
 
     def velocity(self, _: float, y: np.ndarray) -> np.ndarray:
-        U, ell, V, R = self.triple(y)
+        L, U, V = self.parts(y)
+        ell, R = np.linalg.eigh(L)
+        U, V = U @ R, V @ R
         G = gradient(self.problem, (U * np.exp(ell)) @ V.T)
         GV, GtU = G @ V, G.T @ U
         g = U.T @ GV
@@ -261,8 +278,10 @@ class _Decomposed:
             L = -(first + first.T) / _ratio(gap, 2 / N)
             turn = np.exp((1 - 2 / N) * high) * _ratio(gap, 1.0) / _ratio(gap, 2 / N) * (g - g.T)
             outward = np.exp((1 - 2 / N) * ell)
-        dU = -(GV - _onto(U, GV)) * outward
-        dV = V @ turn - (GtU - _onto(V, GtU)) * outward
+        # Errors in UᵀU = I do not grow, but they would not fall either, and long steps need that.
+        pull = 0.5 * np.abs(g).max() * np.exp(ell[-1] * max(1 - 2 / self.depth, 0.0))
+        dU = -(GV - _onto(U, GV)) * outward + pull * U @ _defect(U)
+        dV = V @ turn - (GtU - _onto(V, GtU)) * outward + pull * V @ _defect(V)
         return self.joined(R @ L @ R.T, dU @ R.T, dV @ R.T)
 
     def _kernel(self, ell: np.ndarray) -> np.ndarray:
@@ -275,7 +294,7 @@ class _Decomposed:
 
     def gradient_norm(self, y: np.ndarray) -> float:
         """√(−df/dt), f's decrease summed over all pairs of singular vectors."""
-        U, ell, V, _ = self.triple(y)
+        U, ell, V = self.triple(y)
         G = gradient(self.problem, (U * np.exp(ell)) @ V.T)
         GV, GtU = G @ V, G.T @ U
         decrease = np.sum(self._kernel(ell) * (U.T @ GV) ** 2)
@@ -293,18 +312,18 @@ class _Decomposed:
         """(U σ^{1/N}, σ^{1/N}, …, σ^{1/N} Vᵀ) in the hidden basis of singular vectors."""
         if np.isinf(self.depth) or self.depth != int(self.depth):
             return ()
-        U, ell, V, _ = self.triple(y)
+        U, ell, V = self.triple(y)
         root = np.exp(ell / self.depth)
         return (U * root, *[np.diag(root)] * (int(self.depth) - 2), (V * root).T)
 
     def normalised(self, y: np.ndarray) -> np.ndarray:
-        """The state with U and V orthonormal again: errors of the steps add up."""
-        L, U, V = self.parts(y)
-        return self.joined(L, *(_polar(factor) for factor in (U, V)))
+        """The state with orthonormal U and V and a diagonal Λ: what is slow has its own numbers."""
+        U, ell, V = self.triple(y)
+        return self.joined(np.diag(ell), _polar(U), _polar(V))
 
     def rests(self, y: np.ndarray) -> bool:
         """Whether all that W feels is at rest, and what is smaller does not grow."""
-        U, ell, V, _ = self.triple(y)
+        U, ell, V = self.triple(y)
         W = (U * np.exp(ell)) @ V.T
         G = gradient(self.problem, W)
         size = float(np.linalg.norm(G, 2))
@@ -317,20 +336,34 @@ class _Decomposed:
         return bool(moving <= AT_REST * size and growing <= AT_REST * size)
 
 
+_Form = _Plain | _Decomposed
+
+
+def _trajectory(path: _Path) -> Trajectory:
+    form, states = path.form, path.states
+    layers = form.layers(states[-1])
+    return Trajectory(
+        t=np.array(path.times),
+        loss=np.array([excess(form.problem, form.W(y)) for y in states])
+        + fit_of(form.problem).least,
+        gradient_norm=np.array([form.gradient_norm(y) for y in states]),
+        W=form.W(states[-1]),
+        factors=layers,
+        converged=path.reason == LOSS_REACHED,
+        reason=path.reason,
+        n_steps=len(states) - 1,
+        n_gradients=path.n_gradients,
+        dense_output=path.W_at,
+        dense_factors=path.layers_at if layers else None,
+        readings=_Readings(form, states),
+    )
+
+
 def _decomposed(
-    problem: Problem, start: np.ndarray, depth: float, log10_scale: float
+    problem: Problem, depth: float, U: np.ndarray, log_sizes: np.ndarray, V: np.ndarray
 ) -> tuple[_Decomposed, np.ndarray]:
-    U, sizes, Vt = np.linalg.svd(start, full_matrices=False)
-    kept = sizes > max(start.shape) * EPS * sizes[0]
-    ell = np.log(sizes[kept]) + np.log(10.0) * log10_scale
-    longest = -(1 - 2 / depth) * ell.min() / np.log(10.0)
-    if longest > LARGEST_LOG10_TIME:
-        raise ValueError(
-            f"the plateau of this start lasts about 10^{longest:.0f}, and double precision ends at "
-            "10^308; take a larger log10_scale"
-        )
-    form = _Decomposed(problem, depth, int(kept.sum()))
-    return form, form.joined(np.diag(ell), U[:, kept], Vt[kept].T)
+    form = _Decomposed(problem, depth, len(log_sizes))
+    return form, form.joined(np.diag(log_sizes), U, V)
 
 
 def _ratio(gap: np.ndarray, p: float) -> np.ndarray:
@@ -344,6 +377,11 @@ def _onto(base: np.ndarray, X: np.ndarray) -> np.ndarray:
     return base @ np.linalg.solve(base.T @ base, base.T @ X)
 
 
+def _defect(X: np.ndarray) -> np.ndarray:
+    """I − XᵀX, exactly symmetric, so that its rounding turns nothing."""
+    return np.eye(X.shape[1]) - X.T @ X
+
+
 def _polar(X: np.ndarray) -> np.ndarray:
     left, _, right = np.linalg.svd(X, full_matrices=False)
     return left @ right
@@ -352,7 +390,7 @@ def _polar(X: np.ndarray) -> np.ndarray:
 class _Path:
     """The states after every step, and the polynomials between them, each with its own clock."""
 
-    def __init__(self, form: _Plain | _Decomposed, y: np.ndarray) -> None:
+    def __init__(self, form: _Form, y: np.ndarray) -> None:
         self.form = form
         self.times, self.states = [0.0], [y]
         self.pieces: list[tuple[float, object]] = []
@@ -366,6 +404,16 @@ class _Path:
         local = np.clip(t - begun, piece.t_min, piece.t_max)  # type: ignore[attr-defined]
         return piece(local)  # type: ignore[operator]
 
+    def runs_away(self) -> bool:
+        problem, size = self.form.problem, float(self.form.singular_values(self.states[-1])[0])
+        sizes = np.abs(problem.targets[problem.targets != 0.0])
+        if not sizes.size or size <= FAR * sizes.max() ** 2 / sizes.min():
+            return False
+        before = self.states[int(np.searchsorted(self.times, self.times[-1] / 10))]
+        grown = size >= GROWN * float(self.form.singular_values(before)[0])
+        now, then = (excess(problem, self.form.W(y)) for y in (self.states[-1], before))
+        return grown and now >= FALLEN * then
+
     def W_at(self, t: float) -> np.ndarray:
         return self.form.W(self.state_at(t))
 
@@ -374,21 +422,25 @@ class _Path:
 
 
 def _follow(
-    form: _Plain | _Decomposed,
+    form: _Form,
     y: np.ndarray,
-    goal: float,
+    loss_tol: float,
     rtol: float,
     t_max: float,
     max_steps: int,
 ) -> _Path:
     """Step until the loss is down, W rests, or a limit is reached."""
     path = _Path(form, y)
+    fit = fit_of(form.problem)
+    goal = fit.threshold(loss_tol)
+    if fit.learnable == 0.0:  # only the start has a size then
+        goal = max(goal, loss_tol * excess(form.problem, form.W(y)))
 
     def above(state: np.ndarray) -> float:
         return excess(form.problem, form.W(state)) - goal
 
-    begun, h = 0.0, None
-    solver = _solver(form, y, t_max, rtol, h)
+    begun, taken = 0.0, 0
+    solver = _solver(form, y, t_max, rtol, None)
     if above(y) <= 0:
         path.reason = LOSS_REACHED
     while not path.reason:
@@ -398,6 +450,8 @@ def _follow(
             path.reason = STEP_LIMIT
         elif form.rests(path.states[-1]):
             path.reason = STUCK
+        elif path.runs_away():
+            path.reason = UNBOUNDED
         else:
             with warnings.catch_warnings():
                 # A trial state far off may overflow; the step is then cut.
@@ -413,21 +467,43 @@ def _follow(
             path.pieces.append((begun, piece))
             path.times.append(begun + end)
             path.states.append(state)
-            if not path.reason and solver.step_size < SHORT * solver.t:
+            taken += 1
+            assert solver.step_size is not None  # a step was taken
+            if form.depth < 2 and solver.step_size < EPS * path.times[-1]:
+                # A singular value goes to 0 there, and the clock that is set to 0 would follow it.
+                path.reason = path.reason or STEP_TOO_SMALL
+            if not path.reason and (solver.step_size < SHORT * solver.t or taken == MANY):
                 path.n_gradients += solver.nfev
-                begun, h = begun + solver.t, solver.step_size
-                solver = _solver(form, form.normalised(state), t_max - begun, rtol, h)
+                begun, taken = begun + solver.t, 0
+                solver = _solver(
+                    form, form.normalised(state), t_max - begun, rtol, solver.step_size
+                )
     path.n_gradients += solver.nfev
     return path
 
 
-def _solver(
-    form: _Plain | _Decomposed, y: np.ndarray, longest: float, rtol: float, h: float | None
-) -> Radau:
+def _solver(form: _Form, y: np.ndarray, longest: float, rtol: float, h: float | None) -> Radau:
     """Logarithms and unit vectors have no size that an error would be relative to."""
     size = 1.0 if isinstance(form, _Decomposed) else max(float(np.abs(y).max()), 1.0)
     first = None if h is None else min(h, longest)
-    return Radau(form.velocity, 0.0, y, longest, rtol=100 * EPS, atol=rtol * size, first_step=first)
+
+    def jacobian(t: float, at: np.ndarray) -> np.ndarray:
+        moves = DIFFERENCE * size * np.eye(len(at))
+        ahead, back = (
+            np.array([form.velocity(t, at + sign * move) for move in moves]) for sign in (1, -1)
+        )
+        return (ahead - back).T / (2 * DIFFERENCE * size)
+
+    return Radau(
+        form.velocity,
+        0.0,
+        y,
+        longest,
+        rtol=100 * EPS,
+        atol=rtol * size,
+        jac=jacobian,
+        first_step=first,
+    )
 
 
 def _crossing(height: object, low: float, high: float) -> float:
@@ -438,7 +514,7 @@ def _crossing(height: object, low: float, high: float) -> float:
 class _Readings:
     """What is read off the states."""
 
-    form: _Plain | _Decomposed
+    form: _Form
     states: list[np.ndarray]
 
     def singular_values(self, trajectory: Trajectory) -> np.ndarray:

@@ -118,9 +118,10 @@ def taylor_flow(
     ends = _exact_times(times)
     scale = Fraction(10) ** log10_scale
     # The product of all layers is as small as 2^−small. On a plateau at zero, of length 2^lost, an
-    # error of the start becomes one of time.
+    # error of the start becomes one of time. What is multiplied with ∇f is smaller by its size.
     small = int(sum(_bits_below_one(array, log10_scale) for array in arrays))
     lost = small * max(len(arrays) - 2, 0) // len(arrays)
+    small += int(_bits_below_one(2 * problem.weight * problem.adjoint(problem.targets), 0))
     goal = int(digits * BITS_PER_DIGIT) + GUARD + lost
 
     def follow(extra: int, ends: list[Fraction]) -> dict[Fraction, np.ndarray]:
@@ -146,6 +147,7 @@ def taylor_flow(
 
 
 def _bits_below_one(array: np.ndarray, log10_scale: int) -> float:
+    """How many bits behind the point the largest entry, scaled, begins; 0 for zero."""
     largest = np.abs(array).max()
     return max(-np.log2(largest) - log10_scale * BITS_PER_DIGIT, 0.0) if largest else 0.0
 

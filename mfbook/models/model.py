@@ -21,6 +21,9 @@ class Model(Protocol):
 
     share: float
 
+    def degree(self, arrays: Arrays, /) -> int:
+        """The degree of W in the entries of the factors."""
+
     def factors_of(
         self, problem: Problem, factors: Sequence[ArrayLike], /
     ) -> tuple[np.ndarray, ...]:
@@ -29,7 +32,7 @@ class Model(Protocol):
     def one_run(
         self, problem: Problem, factors: Sequence[ArrayLike], who: str, /
     ) -> tuple[np.ndarray, ...]:
-        """`factors_of` for one run of the depth whose landscape is known; `who` needs that."""
+        """`factors_of` for one run; `who` says in the message what is about one."""
 
     def zeros(self, shape: tuple[int, int], width: int, /) -> tuple[np.ndarray, ...]:
         """Factors of zeros."""

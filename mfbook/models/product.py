@@ -103,10 +103,23 @@ def two_factors(
     return A, B
 
 
+def _head(arrays: Sequence[np.ndarray], j: int) -> np.ndarray:
+    """W_1 ⋯ W_{j−1}, the product before the factor number j, counted from 0."""
+    return product([np.eye(len(arrays[0])), *arrays[:j]])
+
+
+def _tail(arrays: Sequence[np.ndarray], j: int) -> np.ndarray:
+    """The product behind it."""
+    return product([*arrays[j + 1 :], np.eye(arrays[-1].shape[1])])
+
+
 class Product:
-    """The model W = W_1 W_2 ⋯ W_N with the loss f(W); of its landscape N = 2 is known."""
+    """The model W = W_1 W_2 ⋯ W_N with the loss f(W)."""
 
     share = 1.0
+
+    def degree(self, arrays: Sequence[np.ndarray]) -> int:
+        return len(arrays)
 
     def factors_of(self, problem: Problem, factors: Sequence[ArrayLike]) -> tuple[np.ndarray, ...]:
         return factors_of(problem, factors)
@@ -114,7 +127,7 @@ class Product:
     def one_run(
         self, problem: Problem, factors: Sequence[ArrayLike], who: str
     ) -> tuple[np.ndarray, ...]:
-        return two_factors(problem, factors, who)
+        return one_run(problem, factors, who)
 
     def zeros(self, shape: tuple[int, int], width: int) -> tuple[np.ndarray, ...]:
         return np.zeros((shape[0], width)), np.zeros((width, shape[1]))
@@ -126,19 +139,22 @@ class Product:
         return factor_gradients(arrays, G)
 
     def jacobian(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
-        A, B = arrays
-        return np.concatenate(
-            [np.kron(np.eye(len(A)), B.T), np.kron(A, np.eye(B.shape[1]))], axis=1
-        )
+        blocks = [np.kron(_head(arrays, j), _tail(arrays, j).T) for j in range(len(arrays))]
+        return np.concatenate(blocks, axis=1)
 
     def bend(self, arrays: Sequence[np.ndarray], G: np.ndarray) -> np.ndarray:
-        A, B = arrays
-        h = A.shape[1]
-        H = np.zeros((A.size + B.size, A.size + B.size))
-        # A[i, l] meets B[l, j] in G[i, j].
-        cross = np.einsum("ij,lk->ilkj", G, np.eye(h)).reshape(A.size, B.size)
-        H[: A.size, A.size :] = cross
-        H[A.size :, : A.size] = cross.T
+        ends = np.cumsum([0, *(array.size for array in arrays)])
+        H = np.zeros((ends[-1], ends[-1]))
+        for k in range(len(arrays)):
+            between = np.eye(arrays[k].shape[0])
+            for j in range(k - 1, -1, -1):
+                # W_1 ⋯ E_j (W_{j+1} ⋯ W_{k−1}) E_k ⋯ W_N: E_j[a, b] meets E_k[c, d].
+                around = _head(arrays, j).T @ G @ _tail(arrays, k).T
+                cross = np.einsum("ad,bc->abcd", around, between)
+                cross = cross.reshape(arrays[j].size, arrays[k].size)
+                H[ends[j] : ends[j + 1], ends[k] : ends[k + 1]] = cross
+                H[ends[k] : ends[k + 1], ends[j] : ends[j + 1]] = cross.T
+                between = arrays[j] @ between
         return H
 
     def tall(self, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:

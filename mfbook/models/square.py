@@ -17,6 +17,9 @@ class Square:
 
     share = 0.5
 
+    def degree(self, arrays: Sequence[np.ndarray]) -> int:
+        return 2
+
     def factors_of(self, problem: Problem, factors: Sequence[ArrayLike]) -> tuple[np.ndarray, ...]:
         """Return `factors` as (U,), a float64 array (..., d, h), or say what is wrong with it."""
         require_problem(problem)

@@ -139,15 +139,9 @@ def glrl(
     zeros: list[list[np.ndarray]] = []
     reason = ""
     while not reason:
-        if fits(problem, points[-1], loss_tol):
-            reached = excess(problem, points[-1]) <= fit_of(problem).threshold(loss_tol)
-            reason = trajectory.LOSS_REACHED if reached else trajectory.LEAST_REACHED
-        elif len(runs) == max_rank:
-            reason = RANK_LIMIT
-        elif runs and runs[-1].reason != trajectory.STUCK:
-            reason = str(runs[-1].reason)  # the phase did not end at a critical point
-        else:
-            direction, outside = _escape(problem, model, pieces)
+        reason = why_to_stop(problem, points[-1], runs, max_rank, loss_tol)
+        if not reason:
+            direction, outside = escape_within_a_part(problem, model, pieces)
             sides = range(len(pieces))
             pieces = [np.column_stack([pieces[s], length * direction[s]]) for s in sides]
             zeros.append(outside)
@@ -160,6 +154,24 @@ def glrl(
                 for s in sides:
                     pieces[s][outside[s], k] = 0.0
             points.append(model.product(model.from_tall(pieces)))
+    return greedy_path(points, runs, reason)
+
+
+def why_to_stop(
+    problem: Problem, W: np.ndarray, runs: list[Trajectory], max_rank: int, loss_tol: float
+) -> str:
+    """Why there is no further phase from W; empty if there is one."""
+    if fits(problem, W, loss_tol):
+        reached = excess(problem, W) <= fit_of(problem).threshold(loss_tol)
+        return trajectory.LOSS_REACHED if reached else trajectory.LEAST_REACHED
+    if len(runs) == max_rank:
+        return RANK_LIMIT
+    if runs and runs[-1].reason != trajectory.STUCK:
+        return str(runs[-1].reason)  # the phase did not end at a critical point
+    return ""
+
+
+def greedy_path(points: list[np.ndarray], runs: list[Trajectory], reason: str) -> GreedyPath:
     return GreedyPath(
         critical_points=tuple(points),
         W=points[-1],
@@ -170,7 +182,7 @@ def glrl(
     )
 
 
-def _escape(
+def escape_within_a_part(
     problem: Problem, model: Model, pieces: list[np.ndarray]
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """The pair (u, v) along which the flow leaves, and the rows and columns that it leaves out.

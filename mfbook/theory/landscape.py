@@ -1,8 +1,9 @@
-r"""Where the flow stops, and how it leaves: critical points of f(A B), f(U Uᵀ) and their Hessians.
+r"""Where the flow stops, and how it leaves: critical points and their Hessians.
 
 The gradient of ℓ(A, B) = f(A B) is (G Bᵀ, Aᵀ G) with G = ∇f(A B). For convex f and hidden width
 h ≥ min(m, n) every critical point with G = 0 is a global minimum and every other a strict saddle
-(Bai, Zhao & Zhang 2024, Theorem 1).
+(Bai, Zhao & Zhang 2024, Theorem 1). From three factors on zero is a saddle that is not strict: its
+Hessian is zero.
 
 For a symmetric problem ℓ(U) = ½ f(U Uᵀ), whose gradient is G U. For convex f a critical point is a
 global minimum exactly where G ⪰ 0, and for h ≥ d every other is a strict saddle (Li, Luo & Lyu
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mfbook.models import Model, model_of
+from mfbook.models import Model, model_of, two_factors
 from mfbook.problems.checks import real_number
 from mfbook.problems.fit import excess, fits, gradient, size_of_data
 from mfbook.problems.protocols import Problem, is_symmetric
@@ -57,10 +58,11 @@ class Escape:
 def relative_gradient(problem: Problem, factors: Sequence[ArrayLike]) -> float:
     r"""‖∇ℓ‖_F at the factors, in units of the problem: 0 at a critical point, else about 1.
 
-    The unit is g √s. Here g = 2c √(Σ y_l² ‖X_l‖_F²) for the measurements ⟨X_l, W⟩ = y_l, with c
-    the loss's weight of a squared residual; for matrix completion this is ‖∇f(0)‖_F. And s is the
-    largest singular value of W, or of −∇f(0)/(2c max ‖X_l‖_F²), the step from 0 towards the
-    data, if that is larger: factors of size √s are what fits the data.
+    The unit is g s^(1−1/N) for N factors, g √s for two and for U Uᵀ. Here g = 2c √(Σ y_l² ‖X_l‖_F²)
+    for the measurements ⟨X_l, W⟩ = y_l, with c the loss's weight of a squared residual; for matrix
+    completion this is ‖∇f(0)‖_F. And s is the largest singular value of W, or of
+    −∇f(0)/(2c max ‖X_l‖_F²), the step from 0 towards the data, if that is larger: factors of size
+    s^(1/N) are what fits the data.
 
     >>> from mfbook.problems import MatrixCompletion
     >>> problem = MatrixCompletion.from_text("1 2; 3 ?")
@@ -71,7 +73,7 @@ def relative_gradient(problem: Problem, factors: Sequence[ArrayLike]) -> float:
     W = model.product(arrays)
     G = gradient(problem, W)
     # Without a dimension before anything is squared: data may be of size 1e150.
-    unit, root = _gradient_unit(problem) or 1.0, np.sqrt(_size(problem, W))
+    unit, root = _gradient_unit(problem) or 1.0, _size(problem, W) ** (1 / model.degree(arrays))
     pulled = model.gradients([array / root for array in arrays], G / unit)
     return float(np.linalg.norm([np.linalg.norm(part) for part in pulled]))
 
@@ -83,14 +85,15 @@ def _point(problem: Problem, factors: Sequence[ArrayLike]) -> tuple[Model, tuple
 
 
 def hessian(problem: Problem, factors: Sequence[ArrayLike], *, tol: float = CRITICAL) -> np.ndarray:
-    r"""The Hessian of ℓ(A, B) = f(A B), or of ℓ(U) = ½ f(U Uᵀ), at a critical point.
+    r"""The Hessian of ℓ(W_1, …, W_N) = f(W_1 ⋯ W_N), or of ℓ(U) = ½ f(U Uᵀ), at a critical point.
 
-    With G = ∇f(A B), the second derivative along (E, F) is
+    With G = ∇f(A B), the second derivative for two factors along (E, F) is
 
         ∇²ℓ[(E, F), (E, F)] = ∇²f[E B + A F, E B + A F] + 2 ⟨G, E F⟩.
 
-    The first term is the papers' H⁽¹⁾, positive semidefinite; the second is H⁽²⁾. For a symmetric
-    problem it is, along E,
+    The first term is the papers' H⁽¹⁾, positive semidefinite; the second is H⁽²⁾. For N factors
+    the first is ∇²f[D, D] with D = Σ_j W_1 ⋯ E_j ⋯ W_N, and the second is
+    2 Σ_{j<k} ⟨G, W_1 ⋯ E_j ⋯ E_k ⋯ W_N⟩. For a symmetric problem it is, along E,
 
         ∇²ℓ[E, E] = ½ ∇²f[E Uᵀ + U Eᵀ, E Uᵀ + U Eᵀ] + ⟨G, E Eᵀ⟩.
 
@@ -99,15 +102,16 @@ def hessian(problem: Problem, factors: Sequence[ArrayLike], *, tol: float = CRIT
     problem
         a completion or sensing problem of shape (m, n).
     factors
-        (A, B) of shapes (m, h), (h, n); (U,) of shape (d, h) for a symmetric problem.
+        (A, B) of shapes (m, h), (h, n), or any number of them in product order; (U,) of shape
+        (d, h) for a symmetric problem.
     tol
         the largest `relative_gradient` that counts as critical; `inf` gives the Hessian anywhere.
 
     Returns
     -------
     array
-        (p, p), p = (m + n) h, for the parameters in the order of A row by row, then B row by row;
-        p = d h for U row by row.
+        (p, p), p = (m + n) h for two, for the parameters in the order of A row by row, then B row
+        by row, and so on; p = d h for U row by row.
 
     Raises
     ------
@@ -118,9 +122,11 @@ def hessian(problem: Problem, factors: Sequence[ArrayLike], *, tol: float = CRIT
     --------
     >>> from mfbook.problems import MatrixCompletion
     >>> problem = MatrixCompletion.from_text("2 ?; ? 1", loss="half")
-    >>> zero = np.zeros((2, 2)), np.zeros((2, 2))
-    >>> np.linalg.eigvalsh(hessian(problem, zero)).round(3).tolist()
+    >>> zero = np.zeros((2, 2))
+    >>> np.linalg.eigvalsh(hessian(problem, (zero, zero))).round(3).tolist()
     [-2.0, -2.0, -1.0, -1.0, 1.0, 1.0, 2.0, 2.0]
+    >>> hessian(problem, (zero, zero, zero)).any()
+    np.False_
 
     References
     ----------
@@ -144,14 +150,17 @@ def escape_direction(
 
     Parameters
     ----------
-    problem, factors, tol
+    problem, tol
         as for `hessian`.
+    factors
+        (A, B).
 
     Raises
     ------
     ValueError
         a point that is not critical (the message says by how much), or a global minimum, which
-        the flow does not leave.
+        the flow does not leave; another number of factors: from three on what is small grows by
+        powers of itself, and has no rate.
 
     Notes
     -----
@@ -172,6 +181,8 @@ def escape_direction(
     ----------
     Bai, Zhao & Zhang 2024, Theorem 2 with Lemma A.3; Li, Luo & Lyu 2021, Theorem 5.11.
     """
+    if not is_symmetric(problem):
+        two_factors(problem, factors, "an escape at a rate is that of")
     model, arrays = _critical(problem, factors, tol)
     if _is_minimum(problem, arrays, tol):
         raise ValueError(
@@ -196,7 +207,8 @@ def critical_point_kind(
     explained by the small step, and at a saddle none of it is. Another critical point is a strict
     saddle if its Hessian has a negative eigenvalue. If h ≥ min(m, n) there is no third kind of
     critical point (Bai et al. 2024, Theorem 1). A narrower width allows one, which is
-    "second-order critical": G ≠ 0, and the Hessian has no negative eigenvalue.
+    "second-order critical": G ≠ 0, and the Hessian has no negative eigenvalue. So do three factors
+    and more, at any width: zero is one.
 
     For a symmetric problem a global minimum is one over all U Uᵀ, which may be unable to fit: then
     a critical point with λ_1(−G) ≤ 0 is one (Li, Luo & Lyu 2021, Lemma A.2), to within what is left
@@ -228,10 +240,13 @@ def critical_point_kind(
         return "global minimum"
     eigenvalues = np.linalg.eigvalsh(hessian(problem, arrays, tol=tol))
     noise = EIGENVALUE_NOISE * np.abs(eigenvalues).max()
-    if arrays[0].shape[1] < min(problem.shape):
+    inner = [array.shape[1] for array in arrays[: max(len(arrays) - 1, 1)]]
+    if len(arrays) > 2 or min(inner) < min(problem.shape):
         # Changes of the hidden basis have eigenvalue 0 at a critical point; what is left of the
         # gradient tilts them, by about this much, and must not pass for a way down.
-        noise += relative_gradient(problem, arrays) * _gradient_unit(problem)
+        size = _size(problem, model.product(arrays))
+        unit = _gradient_unit(problem) * size ** (1 - 2 / model.degree(arrays))
+        noise += relative_gradient(problem, arrays) * unit
     return "strict saddle" if eigenvalues[0] < -noise else "second-order critical"
 
 
@@ -255,9 +270,10 @@ def _fits_beside(problem: Problem, arrays: tuple[np.ndarray, ...], tol: float) -
     or show that there is none.
     """
     model = model_of(problem)
-    reach = min(tol, CRITICAL) * np.sqrt(_size(problem, model.product(arrays)))
+    reach = min(tol, CRITICAL) * _size(problem, model.product(arrays)) ** (1 / model.degree(arrays))
     ends = np.cumsum([array.size for array in arrays])[:-1]
-    moved, before = arrays, np.inf
+    moved, step = arrays, np.zeros(sum(array.size for array in arrays))
+    before = np.inf
     for _ in range(STEPS):
         W = model.product(moved)
         if fits(problem, W):
@@ -272,12 +288,13 @@ def _fits_beside(problem: Problem, arrays: tuple[np.ndarray, ...], tol: float) -
         # What a step longer than the reach would be needed for stays.
         with np.errstate(all="ignore"):
             parts = np.where(sizes > 0, (left.T @ -residual) / sizes, 0.0)
-        step = right.T @ np.where(np.abs(parts) <= reach, parts, 0.0)
-        steps = np.split(step, ends)
-        moved = tuple(a + s.reshape(a.shape) for a, s in zip(moved, steps, strict=True))
-        distance = [np.linalg.norm(a - b) for a, b in zip(moved, arrays, strict=True)]
-        if np.linalg.norm(distance) > reach:
+        step = step + right.T @ np.where(np.abs(parts) <= reach, parts, 0.0)
+        if np.linalg.norm(step) > reach:
             return False
+        moved = tuple(
+            array + part.reshape(array.shape)
+            for array, part in zip(arrays, np.split(step, ends), strict=True)
+        )
     return False
 
 

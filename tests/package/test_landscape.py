@@ -4,6 +4,7 @@ Critical points are made to order: choose the factors, then residuals with G B�
 """
 
 import re
+from itertools import pairwise
 
 import mpmath
 import numpy as np
@@ -298,8 +299,6 @@ def test_a_global_minimum_has_no_way_out():
     ("factors", "kind", "message"),
     [
         (np.eye(2), TypeError, "tuple in product order"),
-        ((np.eye(2),), ValueError, "two factors|one run"),
-        ((np.eye(2),) * 3, ValueError, "two factors|one run"),
         ((np.eye(2), np.eye(3)), ValueError, "problem's shape"),
         ((np.ones((3, 2)), np.eye(2)), ValueError, "problem's shape"),
         ((np.ones((2, 0)), np.ones((0, 2))), ValueError, "at least 1"),
@@ -315,6 +314,59 @@ def test_a_global_minimum_has_no_way_out():
 def test_bad_factors_are_refused(function, factors, kind, message):
     with pytest.raises(kind, match=message):
         function(examples.M4, factors)
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_an_escape_at_a_rate_takes_two_factors(depth):
+    with pytest.raises(ValueError, match="at a rate is that of two factors"):
+        escape_direction(examples.M4, (np.eye(2),) * depth)
+
+
+@given(seed=seeds, depth=st.integers(1, 4), sensing=st.booleans())
+@settings(max_examples=20, deadline=None)
+def test_the_hessian_of_any_number_of_factors_is_that_of_automatic_differentiation(
+    seed, depth, sensing
+):
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1, 4, size=depth + 1)
+    problem = random_problem(rng, (int(sizes[0]), int(sizes[-1])), sensing=sensing)
+    factors = [rng.normal(size=shape) for shape in pairwise(sizes)]
+    X = torch.tensor(np.eye(sizes[0] * sizes[-1]).reshape(-1, sizes[0], sizes[-1]))
+    seen = torch.tensor(problem.measure(X.numpy()))
+    cuts = np.cumsum([factor.size for factor in factors])[:-1]
+
+    def loss(theta):
+        W = torch.eye(int(sizes[0]), dtype=torch.float64)
+        for part, factor in zip(torch.tensor_split(theta, cuts.tolist()), factors, strict=True):
+            W = W @ part.reshape(factor.shape)
+        return 0.5 * ((W.ravel() @ seen - torch.tensor(problem.targets)) ** 2).sum()
+
+    theta = torch.tensor(np.concatenate([factor.ravel() for factor in factors]))
+    expected = torch.autograd.functional.hessian(loss, theta).numpy()
+    found = hessian(problem, factors, tol=np.inf)
+    assert np.abs(found - expected).max() <= 1e-10 * max(np.abs(expected).max(), 1.0)
+
+
+def test_three_factors_have_saddles_that_are_not_strict():
+    """Zero is one. The best fit of rank one is a saddle too, and its way down is not seen by ∇²ℓ:
+
+    with hidden columns that are zero in all layers it is of third order.
+    """
+    problem = MatrixCompletion(np.diag([2.0, 1.0]), np.ones((2, 2), bool), loss="half")
+    zero = np.zeros((2, 2))
+    assert critical_point_kind(problem, (zero,) * 3) == "second-order critical"
+    root = np.diag([2 ** (1 / 3), 0])
+    assert critical_point_kind(problem, (root,) * 3) == "second-order critical"
+    half = np.diag([2**0.5, 0])
+    assert critical_point_kind(problem, (half, half)) == "strict saddle"
+    one = np.diag([1.0, 0.0])
+    # A layer of full rank between two that are not makes the way down one of second order.
+    assert critical_point_kind(problem, (half, np.eye(2), half)) == "strict saddle"
+    assert critical_point_kind(problem, (one, one, one)) == "not critical"
+    fitted = np.diag([2 ** (1 / 3), 1.0])
+    assert critical_point_kind(problem, (fitted,) * 3) == "global minimum"
+    beside = tuple(fitted + 1e-5 * k for k in range(3))
+    assert critical_point_kind(problem, beside) == "global minimum"
 
 
 def test_what_is_left_of_a_gradient_never_hides_a_saddle_of_wide_factors():

@@ -34,7 +34,7 @@ def time_of(depth, layer, end, target):
 
 
 @pytest.mark.parametrize(
-    ("depth", "log10_scale"), [(1, -2), (2, 0), (2, -3), (3, -2), (4, 0), (6, -1)]
+    ("depth", "log10_scale"), [(1, -2), (2, 0), (2, -3), (3, -1), (4, 0), (6, 0)]
 )
 def test_one_entry_at_every_depth(depth, log10_scale):
     ends = [1.25, 1.5, 1.999]
@@ -43,11 +43,11 @@ def test_one_entry_at_every_depth(depth, log10_scale):
     assert np.allclose(np.ravel(found), ends, rtol=1e-14, atol=0)
 
 
-@pytest.mark.parametrize(("depth", "log10_scale"), [(3, -12), (4, -5)])
-def test_the_end_of_a_plateau_of_length_10_to_the_10(depth, log10_scale):
+@pytest.mark.parametrize(("depth", "log10_scale"), [(3, -8), (4, -4)])
+def test_the_end_of_a_plateau_of_ten_million(depth, log10_scale):
     """w passes from 1/8 to 15/8 within two units of time there: a test of all digits of time."""
     times = [time_of(depth, Fraction(10) ** log10_scale, w, 2) for w in (0.125, 1.0, 1.875)]
-    assert float(times[-1]) > 1e9 and float(times[-1] - times[0]) < 2
+    assert float(times[-1]) > 1e6 and float(times[-1] - times[0]) < 2
     found = taylor_flow(ONE, [[[1.0]]] * depth, log10_scale=log10_scale, times=times)
     assert np.allclose(np.ravel(found), [0.125, 1.0, 1.875], rtol=1e-14, atol=0)
 
@@ -187,8 +187,8 @@ def test_too_many_steps_are_refused_in_words():
 
 
 def test_too_many_bits_are_refused_in_words(monkeypatch):
-    monkeypatch.setattr(taylor, "MOST_BITS", 250)
-    with pytest.raises(ArithmeticError, match=r"takes more than 250 bits: the solution decays"):
+    monkeypatch.setattr(taylor, "MOST_BITS", 120)
+    with pytest.raises(ArithmeticError, match=r"takes more than 120 bits: the solution decays"):
         taylor_flow(MINUS, ([[1]], [[1]]), log10_scale=0, times=[40])
 
 
