@@ -57,6 +57,8 @@ RENEW = 5
 # Rest, as a fraction of one unit of log-growth: what a passive column's log-size loses by it only
 # shifts its escape in time, by a tenth of the local tolerance at rtol = 1e-4.
 FREEZE = 1e-5
+# What is left of the speed, over that of a unit of growth, where it is rounding.
+STILL = 1e-14
 # By how much the decay of the speed may be faster than over the step before.
 FASTER = 3.0
 
@@ -184,17 +186,17 @@ class LargeStepper:
         """
         if not self.k:
             return True
-        if self.k == self.Y.shape[1]:
-            return False
         now = self.state.t, float(np.linalg.norm(self.F)), self.k
+        still = now[1] <= STILL * self.rho * float(np.linalg.norm(self.Z))
+        if self.k == self.Y.shape[1]:  # no column waits for the rest: it is the end
+            return still
         last, memory.last = memory.last, now
         if memory.rested == self.k and last is not None and now[1] <= 1.01 * last[1]:
             return True
         memory.rested = -1
         if last is None or last[2] != self.k:
             memory.decay = np.inf
-        size = float(np.linalg.norm(self.Z))
-        if now[1] <= 1e-14 * self.rho * size:
+        if still:
             return True
         if last is None or last[2] != self.k or not 0 < now[1] < last[1] or now[0] <= last[0]:
             return False
