@@ -1,0 +1,27 @@
+"""The front end of the explorers: plain JavaScript, read from the package, in the order it needs."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+#: What computes, in the order in which it is loaded. Nothing here touches a page.
+ENGINE = (
+    "engine/linalg.js",
+    "engine/random.js",
+    "engine/graph.js",
+    "engine/gauge.js",
+    "engine/field.js",
+    "engine/step.js",
+    "engine/sectors.js",
+    "engine/path.js",
+    "engine/flow.js",
+    "engine/answer.js",
+    "engine/nuclear.js",
+    "engine/rank.js",
+)
+
+
+def engine_source() -> str:
+    """The engine as one classic script that defines the global object `mflive`."""
+    front = files("mfbook.book.widgets") / "front"
+    return "".join((front / name).read_text("utf-8") for name in ENGINE)
