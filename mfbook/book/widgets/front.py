@@ -22,7 +22,8 @@ ENGINE = (
     "engine/path.js",
     "engine/flow.js",
     "engine/answer.js",
-    "engine/stub.js",
+    "engine/nuclear.js",
+    "engine/rank.js",
 )
 #: the loop that a worker runs around it
 SERVE = ("engine/worker.js",)
@@ -47,13 +48,18 @@ def source(files: tuple[str, ...]) -> str:
     return "\n".join((FOLDER / file).read_text("utf-8") for file in files)
 
 
+def engine_source() -> str:
+    """The engine as one classic script that defines the global object `mflive`."""
+    return source(ENGINE)
+
+
 @cache
 def script() -> str:
     """Everything, as one classic script. The engine is a function, so that a worker can be made
     from its text where nothing can be fetched, as in a page that was opened from a file."""
     return (
         "globalThis.mflive = {};\n"
-        f"mflive.engine = function () {{\n{source(ENGINE)}\n}};\n"
+        f"mflive.engine = function () {{\n{engine_source()}\n}};\n"
         f"mflive.serve = function () {{\n{source(SERVE)}\n}};\n"
         "mflive.engine();\n"
         f"{source(PARTS)}\n{source(EXPLORERS)}"
