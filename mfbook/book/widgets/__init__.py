@@ -6,6 +6,6 @@ comes back: `explorer.problem`, `explorer.seed`, `explorer.log10_scale`, `explor
 """
 
 from mfbook.book.widgets.explorer import Explorer
-from mfbook.book.widgets.kinds import matrix
+from mfbook.book.widgets.kinds import map, mask, matrix, predict, scale, seed, time
 
-__all__ = ["Explorer", "matrix"]
+__all__ = ["Explorer", "map", "mask", "matrix", "predict", "scale", "seed", "time"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from html import escape
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,12 @@ if TYPE_CHECKING:
     from mfbook.book.widgets.live import Live
 
 State = dict[str, Any]
+Start = Callable[[MatrixCompletion, State], tuple[Any, ...]]
 VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+def start_of_seed(problem: MatrixCompletion, state: State) -> tuple[Any, ...]:
+    return small_init(problem.shape, rng=int(state["seed"]))
 
 
 class Explorer:
@@ -48,12 +54,19 @@ class Explorer:
     """
 
     def __init__(
-        self, kind: str, state: State, static: str, more: dict[str, Any] | None = None
+        self,
+        kind: str,
+        state: State,
+        static: str,
+        *,
+        more: dict[str, Any] | None = None,
+        start: Start = start_of_seed,
     ) -> None:
         self.kind = kind
         self._begins = state
         self._static = static
         self._more = more or {}
+        self._start = start
         self._live: Live | None = None
         self._ran: tuple[State, Trajectory] | None = None
 
@@ -77,7 +90,7 @@ class Explorer:
 
     @property
     def factors(self) -> tuple[Any, ...]:
-        return small_init(self.problem.shape, rng=self.seed)
+        return self._start(self.problem, self.state)
 
     @property
     def run(self) -> Trajectory:

@@ -40,7 +40,15 @@ PARTS = (
     "parts/runs.js",
     "parts/shell.js",
 )
-EXPLORERS = ("explorers/matrix.js",)
+EXPLORERS = (
+    "explorers/matrix.js",
+    "explorers/mask.js",
+    "explorers/scale.js",
+    "explorers/time.js",
+    "explorers/seed.js",
+    "explorers/predict.js",
+    "explorers/map.js",
+)
 
 
 def source(files: tuple[str, ...]) -> str:

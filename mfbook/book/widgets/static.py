@@ -73,6 +73,21 @@ def frame(title: str, question: str, *parts: str) -> str:
     )
 
 
+def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Rows that begin with their name."""
+    top = "".join(f'<th scope="col">{escape(word)}</th>' for word in head)
+    body = "".join(
+        f'<tr><th scope="row">{escape(row[0])}</th>'
+        + "".join(f"<td>{escape(word)}</td>" for word in row[1:])
+        + "</tr>"
+        for row in rows
+    )
+    return (
+        f'<table class="mfx-table"><caption>{escape(caption)}</caption>'
+        f"<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+    )
+
+
 def said(words: str) -> str:
     return f'<p class="mfx-said">{escape(words)}</p>'
 

@@ -300,31 +300,21 @@ mflive.explorers.matrix = (() => {
       const doubt = runs.doubt(found);
       if (doubt) return doubt;
       const least = known.rivals?.cells === found.cells && !known.rivals.error ? known.rivals : null;
-      const rank = runs.rankOf(found.W, found.cells);
-      const norm = runs.nuclearNorm(found.W);
       const way = `Ranks on the way: ${runs.ranks(found)}.`;
-      if (!least) return `From α = ${power(found.size)} the flow learns rank ${rank}. ${way}`;
-      const small = least.rank;
-      const about = rank === small.rank ? `rank ${rank}, the smallest` : `rank ${rank}; the smallest is ${small.rank}`;
-      const sure = small.proven ? "" : " found (no proof that none is smaller)";
-      const near = norm <= least.nuclear.value * (1 + 2e-3) + 1e-9;
-      const size = near
-        ? `nuclear norm ${mflive.numbers.digits(norm)}, the least there is`
-        : `nuclear norm ${mflive.numbers.digits(norm)}; the least is ${mflive.numbers.digits(least.nuclear.value)}`;
-      return `From α = ${power(found.size)} the flow learns ${about}${sure}, and ${size}. ${way}`;
+      if (!least) return `From α = ${power(found.size)}: ${runs.summary(found.W, found.cells)}. ${way}`;
+      return `From α = ${power(found.size)} the flow learns ${runs.verdict(found, least)}. ${way}`;
     }
 
     function showCards() {
       const { cells } = state;
-      const dots = (name) => el("figure", { class: "mfx-card" }, el("figcaption", {}, name), el("p", { class: "mfx-none" }, "…"));
       const fromFlow = (name, answer) => {
-        if (!answer || answer.cells !== cells) return dots(name);
+        if (!answer || answer.cells !== cells) return runs.waiting(name);
         if (answer.error) return runs.card(name, null, cells, answer.error);
         return runs.card(name, answer.W, cells, runs.doubt(answer));
       };
       const rival = (name, pick) => {
         const answer = known.rivals;
-        if (!answer || answer.cells !== cells) return dots(name);
+        if (!answer || answer.cells !== cells) return runs.waiting(name);
         return answer.error ? runs.card(name, null, cells, answer.error) : pick(answer);
       };
       const zeros = cells.map((row) => row.map((value) => value ?? 0));

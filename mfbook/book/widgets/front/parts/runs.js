@@ -7,6 +7,9 @@ mflive.runs = (() => {
 
   const SCALES = [0, -1, -2, -3, -4, -6, -8, -10, -15, -20, -30, -50, -100, -200, -300, -500, -1000];
 
+  // Norms that differ by less are told as equal: ten times the accuracy asked of a run.
+  const NEAR = 1e-3;
+
   // A flow from the start of a seed, or from factors.
   const question = (values, start, log10_scale, frames = 120) => ({
     what: "flow",
@@ -14,7 +17,7 @@ mflive.runs = (() => {
     ...start,
     log10_scale,
     rtol: 1e-4,
-    loss_tol: 1e-8,
+    loss_tol: 1e-10,
     max_steps: 4000,
     max_ms: 4000,
     loss: "mean",
@@ -41,6 +44,22 @@ mflive.runs = (() => {
 
   const summary = (W, values) =>
     `rank ${rankOf(W, values)}, nuclear norm ${digits(nuclearNorm(W))}`;
+
+  // What is learned, beside the smallest rank and the least nuclear norm there are.
+  function verdict(answer, { rank, nuclear }) {
+    const learned = rankOf(answer.W, answer.cells);
+    const norm = nuclearNorm(answer.W);
+    const proof = rank.proven ? "" : " that was found";
+    const about =
+      learned === rank.rank
+        ? `rank ${learned}, the smallest${proof}`
+        : `rank ${learned}, where the smallest${proof} is ${rank.rank}`;
+    const near = norm <= nuclear.value * (1 + NEAR) + 1e-9;
+    const size = near
+      ? `nuclear norm ${digits(norm)}, the least there is`
+      : `nuclear norm ${digits(norm)}, where the least is ${digits(nuclear.value)}`;
+    return `${about}, and ${size}`;
+  }
 
   const CLASSES = {
     connected: "connected",
@@ -104,6 +123,9 @@ mflive.runs = (() => {
       el("p", { class: "mfx-note" }, note || summary(W, values)),
     );
 
+  const waiting = (name) =>
+    el("figure", { class: "mfx-card" }, el("figcaption", {}, name), el("p", { class: "mfx-none" }, "…"));
+
   // Cards beside each other, each as wide as a matrix of so many columns needs.
   function cards(columns) {
     const box = el("div", { class: "mfx-cards" });
@@ -111,5 +133,5 @@ mflive.runs = (() => {
     return box;
   }
 
-  return { SCALES, CLASSES, question, rivals, sizeOf, rankOf, nuclearNorm, ranks, doubt, summary, classOf, staircase, leaves, card, cards };
+  return { SCALES, CLASSES, question, rivals, sizeOf, rankOf, nuclearNorm, ranks, doubt, summary, classOf, staircase, leaves, card, waiting, cards, verdict };
 })();
