@@ -216,7 +216,7 @@ def time(
     """
     given = as_problem(problem)
     require_one_of("log10_scale", log10_scale, [e for e in SCALES if e >= -300])
-    state = begins(given, seed, log10_scale) | {"at": 0}
+    state = begins(given, seed, log10_scale) | {"at": 80}
     run = _flow(given, seed, log10_scale)
     rests = [
         static.card(

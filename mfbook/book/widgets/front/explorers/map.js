@@ -68,8 +68,8 @@ mflive.explorers.map = (() => {
         "div",
         { class: "mfx-row" },
         chosen.node,
-        button("The next that is not at the smallest rank", () => nextWhere((k) => at(k) > SETTLED)),
-        button("The next of its lane", () => nextWhere((k) => lanes[k] === lanes[state.index])),
+        button("Next exception", () => nextWhere((k) => at(k) > SETTLED)),
+        button("Next in its lane", () => nextWhere((k) => lanes[k] === lanes[state.index])),
       ),
       el("div", { class: "mfx-columns" }, graph, cards),
       stairs,
@@ -112,7 +112,8 @@ mflive.explorers.map = (() => {
       const lane = narrow ? 58 : 46;
       const top = narrow ? 22 : 8;
       const height = top + lane * LANES.length + 44;
-      const X = (value) => left + 10 + ((width - left - 24) * (value - LOW)) / 12;
+      const band = narrow ? 70 : 100;
+      const X = (value) => left + band + ((width - left - band - 24) * (value - LOW)) / 12;
       const root = svg("svg", {
         class: "mfx-chart",
         width,
@@ -121,7 +122,7 @@ mflive.explorers.map = (() => {
         "aria-label": `${count} problems in five lanes, placed by how far from the smallest rank their runs ended. ${counts()}`,
       });
       const floor = top + lane * LANES.length;
-      root.append(svg("rect", { class: "mfx-none-band", x: X(LOW) - 8, y: top, width: X(LOW + 1) - X(LOW), height: floor - top }));
+      root.append(svg("rect", { class: "mfx-none-band", x: left, y: top, width: band, height: floor - top }));
       for (const value of [-8, -6, -4, -2, 0, 2]) {
         root.append(
           svg("line", { class: "mfx-grid-line", x1: X(value), x2: X(value), y1: top, y2: floor }),
@@ -129,7 +130,7 @@ mflive.explorers.map = (() => {
         );
       }
       root.append(
-        svg("text", { x: X(LOW) + 10, y: floor + 16, "text-anchor": "middle" }, "none"),
+        svg("text", { x: left + band / 2, y: floor + 16, "text-anchor": "middle" }, "none"),
         svg("text", { x: (left + width) / 2, y: floor + 36, "text-anchor": "middle" }, narrow ? "beyond the smallest rank" : "what is left beyond the smallest rank, over the largest entry"),
       );
       places = [];
@@ -141,7 +142,7 @@ mflive.explorers.map = (() => {
           const spread = ((k * 0.6180339887) % 1) - 0.5;
           const shake = ((k * 0.7548776662) % 1) - 0.5;
           const value = Math.min(2, at(k));
-          const x = X(value) + shake * ((value <= LOW ? 20 : STEP * (X(1) - X(0)))) + (value <= LOW ? 10 : 0);
+          const x = value <= LOW ? left + band * (0.5 + 0.9 * shake) : X(value) + shake * STEP * (X(1) - X(0));
           const y = top + lane * (one + (narrow ? 0.62 : 0.5) + (narrow ? 0.55 : 0.8) * spread);
           places[k] = [x, y];
           paths.push(`M${x.toFixed(1)} ${y.toFixed(1)}h0`);

@@ -14,7 +14,7 @@ mflive.explorers.scale = (() => {
   const EXAMPLES = {
     M4: { words: "M₄", cells: () => two(3), goal: () => 6, rank: 1 },
     M5: { words: "M₅", cells: () => two(20), goal: () => 40, rank: 1 },
-    c: { words: "the row c, ★ with c free", cells: (c) => two(c), goal: (c) => 2 * c, rank: 1 },
+    c: { words: "rows 1 2 and c ★, c free", cells: (c) => two(c), goal: (c) => 2 * c, rank: 1 },
     runaway: {
       words: "the one that runs away",
       cells: () => [[2, 1, 1], [-1, -1, -1], [2, -3, null]],

@@ -82,8 +82,7 @@ mflive.explorers.seed = (() => {
       angle.node,
       size.node,
       el("div", { class: "mfx-row" }, seed.node, button("Take its angle", fromSeed), told),
-      el("div", { class: "mfx-columns mfx-uneven" }, clock, plot),
-      card,
+      el("div", { class: "mfx-columns mfx-uneven" }, el("div", {}, clock, card), plot),
       said,
     );
     const redraw = fitted(plot, valley);

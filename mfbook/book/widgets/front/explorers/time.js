@@ -115,7 +115,7 @@ mflive.explorers.time = (() => {
     });
     const places = Array.from({ length: FRAMES }, (_, k) => k);
     const clock = slider({
-      label: "Time",
+      label: "Time t =",
       stops: places,
       at: state.at,
       show: (k) => (answer ? digits(answer.frames[k].t, 4) : ""),
@@ -133,17 +133,15 @@ mflive.explorers.time = (() => {
     const phase = el("p", { class: "mfx-strong" });
     const jumps = el("div", { class: "mfx-row" });
     body.append(
-      size.node,
-      el("div", { class: "mfx-row" }, clock.node, play),
+      el("div", { class: "mfx-row" }, size.node, clock.node, play),
       phase,
       el("div", { class: "mfx-columns" }, heatBox, arrowBox),
-      stairs,
-      losses,
       jumps,
+      el("div", { class: "mfx-columns" }, stairs, losses),
       said,
     );
     const redrawStairs = fitted(stairs, (width) =>
-      answer ? runs.staircase(answer, { width, height: 190, cursor: now().t }) : el("p", { class: "mfx-none" }, "…"),
+      answer ? runs.staircase(answer, { width, height: 180, cursor: now().t }) : el("p", { class: "mfx-none" }, "…"),
     );
     const redrawLosses = fitted(losses, (width) => (answer ? lossCurve(width) : el("p")));
     const now = () => answer.frames[Math.min(state.at, answer.frames.length - 1)];
@@ -188,7 +186,7 @@ mflive.explorers.time = (() => {
       const high = Math.max(...points.map(([, y]) => y));
       const chart = mflive.pictures.chart({
         width,
-        height: 170,
+        height: 180,
         x: [0, frames.at(-1).t],
         y: [low, high + 0.4],
         xlabel: "time",
@@ -207,7 +205,7 @@ mflive.explorers.time = (() => {
       if (!answer) return;
       const frame = now();
       const largest = Math.max(...answer.frames.flatMap((one) => one.W.flat().map(Math.abs))) || 1;
-      phase.textContent = `Time ${digits(frame.t)}: ${stage(answer, frame)}.`;
+      phase.textContent = `${stage(answer, frame)}.`.replace(/^./, (c) => c.toUpperCase());
       heatBox.replaceChildren(
         el("p", { class: "mfx-caption" }, "W = AB; outlined, what is observed"),
         heatMap(frame.W, state.cells, largest),

@@ -14,7 +14,7 @@ mflive.controls = (() => {
       stops.reduce((best, s, k) => (Math.abs(s - value) < Math.abs(stops[best] - value) ? k : best), 0);
     const tell = () => {
       const value = stops[Number(input.value)];
-      shown.replaceChildren(show(value));
+      mflive.dom.tell(shown, show(value));
       input.setAttribute("aria-valuetext", say(value));
     };
     input.value = nearest(at);

@@ -13,8 +13,35 @@ mflive.dom = (() => {
         node.setAttribute(name, String(value));
       }
     }
-    node.append(...children.flat(Infinity).filter((child) => child !== null));
+    node.append(...children.flat(Infinity).flatMap((child) => dressed(child, node instanceof SVGElement)));
     return node;
+  }
+
+  // Words as nodes, in which raised digits are raised by the page and not by the font, whose own
+  // have several heights.
+  const RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹";
+  function dressed(child, drawn = false) {
+    if (child === null || child === "") return [];
+    if (typeof child !== "string") return [child];
+    const parts = child.split(/([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)/);
+    if (parts.length === 1) return parts;
+    const level = (raised) => [...raised].map((c) => (c === "⁻" ? "−" : RAISED.indexOf(c))).join("");
+    let low = false;
+    return parts.flatMap((part, k) => {
+      if (!part) return [];
+      if (!drawn) return k % 2 ? [el("sup", {}, level(part))] : [part];
+      const back = low ? "0.35em" : null;
+      low = k % 2 === 1;
+      if (low) return [svg("tspan", { dy: "-0.45em", "font-size": "0.72em" }, level(part))];
+      return back ? [svg("tspan", { dy: back }, part)] : [part];
+    });
+  }
+
+  // Put these words into a node, if it does not hold them yet: what is read aloud changes rarely.
+  function tell(node, words) {
+    if (node.dataset.words === words) return;
+    node.dataset.words = words;
+    node.replaceChildren(...dressed(words));
   }
 
   const el = (name, attributes = {}, ...children) =>
@@ -53,5 +80,5 @@ mflive.dom = (() => {
 
   const quiet = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
-  return { el, svg, unique, fitted, reachable, quiet };
+  return { el, svg, tell, unique, fitted, reachable, quiet };
 })();

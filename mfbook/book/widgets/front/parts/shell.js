@@ -40,9 +40,7 @@ mflive.shell = (() => {
       ask,
       where,
       complain,
-      say: (words) => {
-        if (said.textContent !== words) said.textContent = words;
-      },
+      say: (words) => mflive.dom.tell(said, words),
       busy: (now) => box.classList.toggle("mfx-busy", now),
       keep: () => keep({ ...state }),
     });
