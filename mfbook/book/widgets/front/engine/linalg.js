@@ -15,7 +15,7 @@ mflive.linalg = (() => {
 
   function power(S) {
     let largest = 0;
-    for (const s of S) largest = Math.max(largest, Math.abs(s));
+    for (let at = 0; at < S.length; at++) largest = Math.max(largest, Math.abs(S[at]));
     return largest > 0 && Number.isFinite(largest) ? 2 ** Math.floor(Math.log2(largest)) : 1;
   }
 
@@ -50,23 +50,37 @@ mflive.linalg = (() => {
     return sorted(values, vectors);
   }
 
+  // By rising value, in place where they are so already.
   function sorted(values, vectors) {
-    const n = values.length, rows = new Float64Array(n * n);
-    const order = Array.from(values.keys()).sort((a, b) => values[a] - values[b]);
-    order.forEach((from, to) => rows.set(vectors.subarray(from * n, from * n + n), to * n));
-    return { values: Float64Array.from(order, (k) => values[k]), vectors: rows };
+    const n = values.length, order = new Int32Array(n);
+    let rising = true;
+    for (let k = 0; k < n; k++) {
+      let at = k;
+      for (; at > 0 && values[order[at - 1]] > values[k]; at--) order[at] = order[at - 1];
+      order[at] = k;
+      rising &&= at === k;
+    }
+    if (rising) return { values, vectors };
+    const rows = new Float64Array(n * n), ordered = new Float64Array(n);
+    for (let k = 0; k < n; k++) {
+      const from = order[k] * n;
+      ordered[k] = values[order[k]];
+      for (let i = 0; i < n; i++) rows[k * n + i] = vectors[from + i];
+    }
+    return { values: ordered, vectors: rows };
   }
 
   // The sets of coordinates that entries above `weak` link.
   function coupledBy(S, n, weak) {
-    const blocks = [], left = new Set(Array(n).keys());
-    for (const first of left) {
-      left.delete(first);
+    const blocks = [], taken = new Uint8Array(n);
+    for (let first = 0; first < n; first++) {
+      if (taken[first]) continue;
+      taken[first] = 1;
       const block = [first];
-      for (const i of block) {
-        for (const j of left) {
-          if (Math.abs(S[i * n + j]) <= weak) continue;
-          left.delete(j);
+      for (let q = 0; q < block.length; q++) {
+        for (let j = 0, row = block[q] * n; j < n; j++) {
+          if (taken[j] || Math.abs(S[row + j]) <= weak) continue;
+          taken[j] = 1;
           block.push(j);
         }
       }
@@ -111,12 +125,13 @@ mflive.linalg = (() => {
 
   // Householder's reduction to tridiagonal form, then implicit QL.
   function eighOfOne(S, n) {
-    const unit = power(S);
-    const A = S.map((s) => s / unit);
+    const unit = power(S), A = new Float64Array(n * n);
+    for (let at = 0; at < A.length; at++) A[at] = S[at] / unit;
     const d = new Float64Array(n), e = new Float64Array(n);
     const Q = tridiagonal(A, n, d, e);
     diagonalise(Q, n, d, e);
-    return { values: d.map((value) => value * unit), vectors: Q };
+    for (let k = 0; k < n; k++) d[k] *= unit;
+    return { values: d, vectors: Q };
   }
 
   // Reflections I − β v vᵀ from the first row on, in place of the upper triangle of A; diagonal d
