@@ -21,15 +21,15 @@ Answer = dict[str, Any]
 
 
 def answer(request: Request) -> Answer:
-    """Answer a request: `what` is "flow" (if not given) or "rivals".
+    """Answer a request, whose `task` is "flow" (if not given), "minNuclear" or "minRank".
 
     Raises ValueError or TypeError where it makes no sense, in words for the reader.
     """
-    what = request.get("what", "flow")
-    if what not in QUESTIONS:
-        raise ValueError(f"what must be one of {sorted(QUESTIONS)}, but is {what!r}")
+    task = request.get("task", "flow")
+    if task not in TASKS:
+        raise ValueError(f"task must be one of {', '.join(TASKS)}, but is {task!r}")
     problem = MatrixCompletion.from_array(request["values"], loss=request.get("loss", "mean"))
-    return QUESTIONS[what](problem, request)
+    return TASKS[task](problem, request)
 
 
 def flow(problem: MatrixCompletion, request: Request) -> Answer:
@@ -94,24 +94,25 @@ def frame(problem: MatrixCompletion, run: Trajectory, t: float) -> Answer:
     }
 
 
-def rivals(problem: MatrixCompletion, request: Request) -> Answer:
-    """The completions of smallest nuclear norm and of smallest rank, and how sure they are."""
-    nuclear, rank = min_nuclear_norm(problem), min_rank(problem)
+def least_nuclear_norm(problem: MatrixCompletion, request: Request) -> Answer:
+    found = min_nuclear_norm(problem)
     return {
-        "nuclear": {
-            "W": nuclear.W.tolist(),
-            "value": nuclear.value,
-            "lower_bound": nuclear.lower_bound,
-            "gap": nuclear.gap,
-            "sure": bool(nuclear.converged),
-        },
-        "rank": {
-            "rank": rank.rank,
-            "W": rank.W.tolist(),
-            "proven": rank.proven,
-            "why": rank.proof,
-        },
+        "W": found.W.tolist(),
+        "value": found.value,
+        "lower_bound": found.lower_bound,
+        "gap": found.gap,
+        "sure": bool(found.converged),
     }
 
 
-QUESTIONS = {"flow": flow, "rivals": rivals}
+def smallest_rank(problem: MatrixCompletion, request: Request) -> Answer:
+    found = min_rank(problem)
+    return {
+        "rank": found.rank,
+        "W": found.W.tolist(),
+        "proven": found.proven,
+        "why": found.proof,
+    }
+
+
+TASKS = {"flow": flow, "minNuclear": least_nuclear_norm, "minRank": smallest_rank}

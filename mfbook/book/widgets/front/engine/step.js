@@ -194,7 +194,13 @@ mflive.Stepper = (() => {
     passive(h, nodes) {
       const { field, quiet } = this, { d } = field;
       const S = nodes.map((Z) => field.S(field.residual(Z)));
-      const sum = (weights) => S[0].map((_, at) => weights.reduce((t, w, n) => t + w * S[n][at], 0));
+      const sum = (weights) => {
+        const total = new Float64Array(d * d);
+        weights.forEach((w, n) => {
+          for (let at = 0; at < total.length; at++) total[at] += w * S[n][at];
+        });
+        return total;
+      };
       const moment = NODES.map((node) => (node - 0.5) / 4);
       const exponents = [
         sum(moment.map((w) => h * (1 / 8 - 2 * w))),

@@ -1,16 +1,16 @@
 "use strict";
 
-// What a worker does: one question in, one answer out.
-globalThis.onmessage = (() => {
-  const answers = {
+// The engine's side of the conversation: {id, request} comes, {id, answer} or {id, error} goes. A
+// request for something else than a run names it as its `task`.
+onmessage = ({ data: { id, request } }) => {
+  const tasks = {
     flow: mflive.answer,
-    rivals: ({ values }) => ({ nuclear: mflive.minNuclear(values), rank: mflive.minRank(values) }),
+    minNuclear: ({ values }) => mflive.minNuclear(values),
+    minRank: ({ values }) => mflive.minRank(values),
   };
-  return ({ data: { id, request } }) => {
-    try {
-      postMessage({ id, answer: answers[request.what ?? "flow"](request) });
-    } catch (error) {
-      postMessage({ id, error: error.message });
-    }
-  };
-})();
+  try {
+    postMessage({ id, answer: tasks[request.task ?? "flow"](request) });
+  } catch (error) {
+    postMessage({ id, error: error.message });
+  }
+};

@@ -30,7 +30,7 @@ mflive.explorers.map = (() => {
     const { lanes, far, exponents } = spec;
     const count = lanes.length;
     const asked = mflive.ask.latest(ask);
-    const compared = mflive.ask.latest(ask);
+    const compared = mflive.ask.latest(runs.rivals(ask));
     let places = [];
     let answer = null;
     let least = null;
@@ -177,7 +177,7 @@ mflive.explorers.map = (() => {
       redraw();
       graph.replaceChildren(mflive.pictures.graph(cells));
       busy(true);
-      compared(runs.rivals(cells)).then(
+      compared(cells).then(
         (found) => {
           if (found && cells === state.cells) {
             least = { cells, ...found };

@@ -58,7 +58,7 @@ mflive.explorers.mask = (() => {
   function begin({ body, said, spec, state, ask, say, busy, keep, complain }) {
     const { truth } = spec;
     const asked = mflive.ask.latest(ask);
-    const compared = mflive.ask.latest(ask);
+    const compared = mflive.ask.latest(runs.rivals(ask));
     const graph = el("div", { class: "mfx-graph-box" });
     const kind = el("p", { class: "mfx-strong" });
     const forecast = el("p", { class: "mfx-note" });
@@ -100,7 +100,7 @@ mflive.explorers.mask = (() => {
       forecast.textContent = FORECAST[name];
       keep();
       busy(true);
-      compared(runs.rivals(cells)).then(
+      compared(cells).then(
         (answer) => {
           if (answer && cells === state.cells) {
             least = { cells, ...answer };

@@ -41,7 +41,7 @@ mflive.explorers.matrix = (() => {
 
   function begin({ body, said, state, ask, where, say, complain, busy, keep }) {
     const own = runs.SCALES.filter((scale) => scale <= 0);
-    const askRivals = mflive.ask.latest(ask);
+    const askRivals = mflive.ask.latest(runs.rivals(ask));
     const askRuns = mflive.ask.latest(ask);
 
     // The matrix, as a grid and as text.
@@ -256,7 +256,7 @@ mflive.explorers.matrix = (() => {
 
     async function compare() {
       const cells = state.cells;
-      const answer = await askRivals(runs.rivals(cells)).catch((error) => ({ error: error.message }));
+      const answer = await askRivals(cells).catch((error) => ({ error: error.message }));
       if (answer && cells === state.cells) {
         known.rivals = { cells, ...answer };
         showCards();

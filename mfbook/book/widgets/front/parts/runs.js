@@ -12,7 +12,6 @@ mflive.runs = (() => {
 
   // A flow from the start of a seed, or from factors.
   const question = (values, start, log10_scale, frames = 120) => ({
-    what: "flow",
     values,
     ...start,
     log10_scale,
@@ -24,7 +23,12 @@ mflive.runs = (() => {
     frames,
   });
 
-  const rivals = (values) => ({ what: "rivals", values });
+  // The completions that no flow finds: of the least nuclear norm, and of the smallest rank.
+  const rivals = (ask) => async (values) => {
+    const tasks = ["minNuclear", "minRank"].map((task) => ask({ task, values }));
+    const [nuclear, rank] = await Promise.all(tasks);
+    return { nuclear, rank };
+  };
 
   const sizeOf = (values) =>
     Math.max(...values.flat().filter((value) => value !== null).map(Math.abs)) || 1;
