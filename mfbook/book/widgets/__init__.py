@@ -6,6 +6,12 @@ comes back: `explorer.problem`, `explorer.seed`, `explorer.log10_scale`, `explor
 """
 
 from mfbook.book.widgets.explorer import Explorer
-from mfbook.book.widgets.kinds import map, mask, matrix, predict, scale, seed, time
+from mfbook.book.widgets.kinds.map import map
+from mfbook.book.widgets.kinds.mask import mask
+from mfbook.book.widgets.kinds.matrix import matrix
+from mfbook.book.widgets.kinds.predict import predict
+from mfbook.book.widgets.kinds.scale import scale
+from mfbook.book.widgets.kinds.seed import seed
+from mfbook.book.widgets.kinds.time import time
 
 __all__ = ["Explorer", "map", "mask", "matrix", "predict", "scale", "seed", "time"]

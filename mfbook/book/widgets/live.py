@@ -25,6 +25,7 @@ class Live(anywidget.AnyWidget):
         self.on_msg(self._hear)
 
     def _hear(self, _: Live, message: dict[str, Any], buffers: object) -> None:
+        said: dict[str, Any]
         try:
             said = {"answer": answer(message["request"])}
         except (ValueError, TypeError) as error:

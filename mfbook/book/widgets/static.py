@@ -5,6 +5,7 @@ Every number is rounded, so that two machines write the same characters.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
@@ -27,6 +28,15 @@ def digits(x: float, count: int = 4) -> str:
     """
     text = f"{x:.{count}g}" if abs(x) >= 5e-4 else "0"
     return text.replace("-", "−")
+
+
+def words(text: str) -> str:
+    """Words as HTML, with powers raised.
+
+    >>> words("from 10^-100")
+    'from 10<sup>−100</sup>'
+    """
+    return re.sub(r"\^(-?\d+)", lambda x: f"<sup>{x[1].replace('-', '−')}</sup>", escape(text))
 
 
 def matrix(W: np.ndarray, problem: MatrixCompletion, name: str) -> str:
@@ -55,10 +65,8 @@ def _table(rows: Iterable[str], name: str) -> str:
 
 
 def card(name: str, table: str, note: str = "") -> str:
-    below = f'<p class="mfx-note">{escape(note)}</p>' if note else ""
-    return (
-        f'<figure class="mfx-card"><figcaption>{escape(name)}</figcaption>{table}{below}</figure>'
-    )
+    below = f'<p class="mfx-note">{words(note)}</p>' if note else ""
+    return f'<figure class="mfx-card"><figcaption>{words(name)}</figcaption>{table}{below}</figure>'
 
 
 def cards(*each: str) -> str:
@@ -75,21 +83,21 @@ def frame(title: str, question: str, *parts: str) -> str:
 
 def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Rows that begin with their name."""
-    top = "".join(f'<th scope="col">{escape(word)}</th>' for word in head)
+    top = "".join(f'<th scope="col">{words(word)}</th>' for word in head)
     body = "".join(
-        f'<tr><th scope="row">{escape(row[0])}</th>'
-        + "".join(f"<td>{escape(word)}</td>" for word in row[1:])
+        f'<tr><th scope="row">{words(row[0])}</th>'
+        + "".join(f"<td>{words(word)}</td>" for word in row[1:])
         + "</tr>"
         for row in rows
     )
     return (
-        f'<table class="mfx-table"><caption>{escape(caption)}</caption>'
+        f'<table class="mfx-table"><caption>{words(caption)}</caption>'
         f"<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
     )
 
 
-def said(words: str) -> str:
-    return f'<p class="mfx-said">{escape(words)}</p>'
+def said(text: str) -> str:
+    return f'<p class="mfx-said">{words(text)}</p>'
 
 
 def chart(

@@ -64,10 +64,17 @@ mflive.explorers.time = (() => {
         svg("circle", { cx: middle + a, cy: middle + b, r: 3.2, fill: colour }),
       );
       if (length > 16) {
+        // Rows of A are named on one side of their arrows, columns of B on the other.
+        const aside = k < m ? 10 : -10;
         root.append(
           svg(
             "text",
-            { class: "mfx-halo", x: middle + a * (1 + 11 / length), y: middle + b * (1 + 11 / length) + 4, "text-anchor": "middle" },
+            {
+              class: "mfx-halo",
+              x: middle + a * (1 + 7 / length) + (aside * b) / length,
+              y: middle + b * (1 + 7 / length) - (aside * a) / length + 4,
+              "text-anchor": "middle",
+            },
             `${k < m ? "a" : "b"}${subscript(k < m ? k + 1 : k - m + 1)}`,
           ),
         );

@@ -77,7 +77,7 @@ mflive.runs = (() => {
   function staircase(answer, { width, height = 220, cursor = null }) {
     const { frames, phases } = answer;
     const end = frames.at(-1).t;
-    const top = Math.max(...frames.map((frame) => frame.singular_values[0])) * 1.08 || 1;
+    const top = Math.max(...frames.map((frame) => frame.singular_values[0])) * 1.25 || 1;
     const plot = mflive.pictures.chart({
       width,
       height,
