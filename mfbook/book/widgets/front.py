@@ -25,3 +25,9 @@ def engine_source() -> str:
     """The engine as one classic script that defines the global object `mflive`."""
     front = files("mfbook.book.widgets") / "front"
     return "".join((front / name).read_text("utf-8") for name in ENGINE)
+
+
+def worker_source() -> str:
+    """The engine as the script of a Worker, which answers the requests that it is sent."""
+    worker = files("mfbook.book.widgets") / "front" / "engine" / "worker.js"
+    return engine_source() + worker.read_text("utf-8")
