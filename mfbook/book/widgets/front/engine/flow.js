@@ -25,7 +25,7 @@ mflive.flow = (() => {
   class Run {
     constructor(problem, shaker = null) {
       Object.assign(this, problem);
-      const { values, A, B, logScale, weight, parts } = problem;
+      const { values, mask, A, B, logScale, weight, parts } = problem;
       const size = this.largest, largest = Math.max(largestEntry(A), largestEntry(B));
       const log2 =
         size > 0
@@ -39,7 +39,7 @@ mflive.flow = (() => {
         const i = [], j = [], known = [];
         rows.forEach((row, a) => {
           cols.forEach((col, b) => {
-            if (values[row][col] === null) return;
+            if (!mask[row][col]) return;
             i.push(a);
             j.push(b);
             known.push(values[row][col] / this.unit);
