@@ -15,7 +15,7 @@ mflive.numbers = (() => {
     if (Math.abs(x) < 5e-4) return "0";
     const k = Math.floor(Math.log10(Math.abs(x)));
     if (k > 5) return signed(`${trimmed((x / 10 ** k).toFixed(1))}·10${raised(k)}`);
-    return signed(trimmed(x.toPrecision(count)));
+    return signed(k >= count ? x.toFixed(0) : trimmed(x.toPrecision(count)));
   }
 
   // 10^k, written, and as a screen reader should say it.
