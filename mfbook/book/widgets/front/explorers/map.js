@@ -76,7 +76,9 @@ mflive.explorers.map = (() => {
       said,
     );
     const redraw = fitted(plot, draw);
-    const redrawStairs = fitted(stairs, (width) => (answer ? runs.staircase(answer, { width }) : el("p", { class: "mfx-none" }, "…")));
+    const redrawStairs = fitted(stairs, (width) =>
+      answer ? runs.staircase(answer, { width }) : runs.empty(),
+    );
     const at = (k) => excess(far[exponents.indexOf(state.seen)][k]);
 
     function nextWhere(wanted) {
@@ -119,10 +121,14 @@ mflive.explorers.map = (() => {
         width,
         height,
         role: "img",
-        "aria-label": `${count} problems in five lanes, placed by how far from the smallest rank their runs ended. ${counts()}`,
+        "aria-label":
+          `${count} problems in five lanes, placed by how far from the smallest rank their runs ` +
+          `ended. ${counts()}`,
       });
       const floor = top + lane * LANES.length;
-      root.append(svg("rect", { class: "mfx-none-band", x: left, y: top, width: band, height: floor - top }));
+      root.append(
+        svg("rect", { class: "mfx-none-band", x: left, y: top, width: band, height: floor - top }),
+      );
       for (const value of [-8, -6, -4, -2, 0, 2]) {
         root.append(
           svg("line", { class: "mfx-grid-line", x1: X(value), x2: X(value), y1: top, y2: floor }),
@@ -131,7 +137,13 @@ mflive.explorers.map = (() => {
       }
       root.append(
         svg("text", { x: left + band / 2, y: floor + 16, "text-anchor": "middle" }, "none"),
-        svg("text", { x: (left + width) / 2, y: floor + 36, "text-anchor": "middle" }, narrow ? "beyond the smallest rank" : "what is left beyond the smallest rank, over the largest entry"),
+        svg(
+          "text",
+          { x: (left + width) / 2, y: floor + 36, "text-anchor": "middle" },
+          narrow
+            ? "beyond the smallest rank"
+            : "what is left beyond the smallest rank, over the largest entry",
+        ),
       );
       places = [];
       LANES.forEach((name, one) => {
@@ -142,7 +154,10 @@ mflive.explorers.map = (() => {
           const spread = ((k * 0.6180339887) % 1) - 0.5;
           const shake = ((k * 0.7548776662) % 1) - 0.5;
           const value = Math.min(2, at(k));
-          const x = value <= LOW ? left + band * (0.5 + 0.9 * shake) : X(value) + shake * STEP * (X(1) - X(0));
+          const x =
+            value <= LOW
+              ? left + band * (0.5 + 0.9 * shake)
+              : X(value) + shake * STEP * (X(1) - X(0));
           const y = top + lane * (one + (narrow ? 0.62 : 0.5) + (narrow ? 0.55 : 0.8) * spread);
           places[k] = [x, y];
           paths.push(`M${x.toFixed(1)} ${y.toFixed(1)}h0`);
@@ -151,9 +166,22 @@ mflive.explorers.map = (() => {
           svg("path", { class: "mfx-swarm", d: paths.join(""), stroke: mflive.pictures.hue(one) }),
           narrow
             ? svg("text", { class: "mfx-halo", x: left, y: top + lane * one + 10 }, name)
-            : svg("text", { x: left - 6, y: top + lane * (one + 0.5) + 4, "text-anchor": "end" }, name),
+            : svg(
+                "text",
+                { x: left - 6, y: top + lane * (one + 0.5) + 4, "text-anchor": "end" },
+                name,
+              ),
         );
-        if (one) root.append(svg("line", { class: "mfx-grid-line", x1: narrow ? 0 : left, x2: width, y1: top + lane * one, y2: top + lane * one }));
+        if (one)
+          root.append(
+            svg("line", {
+              class: "mfx-grid-line",
+              x1: narrow ? 0 : left,
+              x2: width,
+              y1: top + lane * one,
+              y2: top + lane * one,
+            }),
+          );
       });
       const [x, y] = places[state.index];
       root.append(svg("circle", { class: "mfx-ring", cx: x, cy: y, r: 8 }));
@@ -202,10 +230,23 @@ mflive.explorers.map = (() => {
       const { cells, index } = state;
       if (answer?.cells !== cells) return;
       const box = runs.cards(cells[0].length);
-      box.append(runs.card(`problem ${index}: learned from ${power(RUN)}`, answer.W, cells, runs.doubt(answer)));
+      box.append(
+        runs.card(
+          `problem ${index}: learned from ${power(RUN)}`,
+          answer.W,
+          cells,
+          runs.doubt(answer),
+        ),
+      );
       cards.replaceChildren(box);
-      const verdict = least?.cells === cells ? `the flow learns ${runs.verdict(answer, least)}` : runs.summary(answer.W, cells);
-      say(runs.doubt(answer) || `Problem ${index}, ${LANES[Number(lanes[index])]}: ${verdict}. Ranks on the way: ${runs.ranks(answer)}.`);
+      const verdict =
+        least?.cells === cells
+          ? `the flow learns ${runs.verdict(answer, least)}`
+          : runs.summary(answer.W, cells);
+      say(
+        runs.doubt(answer) ||
+          `Problem ${index}, ${LANES[Number(lanes[index])]}: ${verdict}. Ranks on the way: ${runs.ranks(answer)}.`,
+      );
     }
 
     told();
@@ -214,7 +255,8 @@ mflive.explorers.map = (() => {
 
   return {
     title: "The map",
-    question: "Which connected problems end at the smallest rank, and what do the others look like?",
+    question:
+      "Which connected problems end at the smallest rank, and what do the others look like?",
     begin,
     refuse: ({ index, seen }, { lanes, exponents }) =>
       !(Number.isInteger(index) && index >= 0 && index < lanes.length) || !exponents.includes(seen)

@@ -8,17 +8,17 @@ mflive.explorers.mask = (() => {
 
   const FORECAST = {
     connected:
-      "The map says: the smallest rank, for sure if the data have rank 1 and their factors no zero, " +
-      "and in about seven of eight problems of higher rank.",
+      "The map says: the smallest rank, for sure if the data have rank 1 and their factors no " +
+      "zero, and in about seven of eight problems of higher rank.",
     "complete-bipartite":
-      "The map says: every part is fitted by itself, so ranks add up; the nuclear norm is mostly the least, " +
-      "and what stands between the parts is left to the seed.",
+      "The map says: every part is fitted by itself, so ranks add up; the nuclear norm is mostly " +
+      "the least, and what stands between the parts is left to the seed.",
     disconnected:
       "The map says: every part is finished as if it were alone. Ranks and nuclear norms add up, " +
       "and neither need be the smallest.",
   };
 
-  // The entries as buttons that are pressed where they are observed; arrows go from one to the next.
+  // The entries as buttons, pressed where they are observed; arrows go from one to the next.
   function toggles(truth, isOn, onpress) {
     const cells = truth.map((row, i) =>
       row.map((value, j) =>
@@ -30,7 +30,12 @@ mflive.explorers.mask = (() => {
             "aria-label": `row ${i + 1}, column ${j + 1}, value ${value}`,
             onclick: () => onpress(i, j),
             onkeydown: (event) => {
-              const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
+              const step = {
+                ArrowUp: [-1, 0],
+                ArrowDown: [1, 0],
+                ArrowLeft: [0, -1],
+                ArrowRight: [0, 1],
+              }[event.key];
               const next = step && cells[i + step[0]]?.[j + step[1]];
               if (next) {
                 event.preventDefault();
@@ -42,7 +47,11 @@ mflive.explorers.mask = (() => {
         ),
       ),
     );
-    const box = el("div", { class: "mfx-grid", role: "group", "aria-label": "Observed entries" }, cells);
+    const box = el(
+      "div",
+      { class: "mfx-grid", role: "group", "aria-label": "Observed entries" },
+      cells,
+    );
     box.style.setProperty("--columns", truth[0].length);
     const show = (colour) =>
       cells.forEach((row, i) =>
@@ -130,14 +139,31 @@ mflive.explorers.mask = (() => {
       box.append(
         runs.card(`learned, from ${power(state.scale)}`, now.W, now.cells, runs.doubt(now)),
         known
-          ? runs.card("smallest rank", known.rank.W ?? null, cells, known.rank.proven ? `rank ${known.rank.rank}` : `rank ${known.rank.rank} found, not proved smallest`)
+          ? runs.card(
+              "smallest rank",
+              known.rank.W ?? null,
+              cells,
+              known.rank.proven
+                ? `rank ${known.rank.rank}`
+                : `rank ${known.rank.rank} found, not proved smallest`,
+            )
           : runs.waiting("smallest rank"),
-        known ? runs.card("smallest nuclear norm", known.nuclear.W, cells, `nuclear norm ${digits(known.nuclear.value)}`) : runs.waiting("smallest nuclear norm"),
+        known
+          ? runs.card(
+              "smallest nuclear norm",
+              known.nuclear.W,
+              cells,
+              `nuclear norm ${digits(known.nuclear.value)}`,
+            )
+          : runs.waiting("smallest nuclear norm"),
       );
       answers.replaceChildren(box);
       if (!run || !known) return;
       const doubt = runs.doubt(run);
-      say(doubt || `The flow learns ${runs.verdict(run, known)}. Ranks on the way: ${runs.ranks(run)}.`);
+      say(
+        doubt ||
+          `The flow learns ${runs.verdict(run, known)}. Ranks on the way: ${runs.ranks(run)}.`,
+      );
     }
 
     changed();

@@ -45,7 +45,12 @@ mflive.explorers.matrix = (() => {
     const askRuns = mflive.ask.latest(ask);
 
     // The matrix, as a grid and as text.
-    const text = el("textarea", { id: unique("text"), rows: 4, class: "mfx-text", spellcheck: "false" });
+    const text = el("textarea", {
+      id: unique("text"),
+      rows: 4,
+      class: "mfx-text",
+      spellcheck: "false",
+    });
     const wrong = el("p", { id: unique("wrong"), class: "mfx-wrong", hidden: true });
     text.setAttribute("aria-describedby", wrong.id);
     const refuse = (words) => {
@@ -103,7 +108,9 @@ mflive.explorers.matrix = (() => {
         { class: "mfx-stepper", role: "group", "aria-label": words },
         button("−", () => change(Math.max(1, count() - 1)), { "aria-label": `one ${one} less` }),
         el("span", {}, words),
-        button("+", () => change(Math.min(mflive.text.LARGEST, count() + 1)), { "aria-label": `one ${one} more` }),
+        button("+", () => change(Math.min(mflive.text.LARGEST, count() + 1)), {
+          "aria-label": `one ${one} more`,
+        }),
       );
 
     // A random one.
@@ -115,12 +122,16 @@ mflive.explorers.matrix = (() => {
       seed: number({ label: "seed", value: 0, min: 0, max: LARGEST_SEED }),
     };
     function drawn() {
-      const wanted = Object.fromEntries(Object.entries(fields).map(([name, field]) => [name, field.read()]));
+      const wanted = Object.fromEntries(
+        Object.entries(fields).map(([name, field]) => [name, field.read()]),
+      );
       const odd = Object.keys(wanted).find((name) => wanted[name] === null);
       if (odd) return refuse(`“${odd}” needs a whole number in the range of its field.`);
       const { rows, columns, rank } = wanted;
       if (rank > Math.min(rows, columns)) {
-        return refuse(`The rank can be at most ${Math.min(rows, columns)}, the smaller of rows and columns.`);
+        return refuse(
+          `The rank can be at most ${Math.min(rows, columns)}, the smaller of rows and columns.`,
+        );
       }
       if (wanted.entries > rows * columns) {
         return refuse(`A ${rows}×${columns} matrix has only ${rows * columns} entries.`);
@@ -137,7 +148,7 @@ mflive.explorers.matrix = (() => {
     const plot = el("div", { class: "mfx-plot" });
     let shown = null;
     const redraw = fitted(plot, (width) =>
-      shown ? runs.staircase(shown, { width }) : el("p", { class: "mfx-none" }, "…"),
+      shown ? runs.staircase(shown, { width }) : runs.empty(),
     );
     const scale = slider({
       label: "Size of the start, α =",
@@ -196,8 +207,18 @@ mflive.explorers.matrix = (() => {
           el(
             "div",
             { class: "mfx-row" },
-            stepper("rows", "row", () => state.cells.length, (rows) => resized(rows, state.cells[0].length)),
-            stepper("columns", "column", () => state.cells[0].length, (columns) => resized(state.cells.length, columns)),
+            stepper(
+              "rows",
+              "row",
+              () => state.cells.length,
+              (rows) => resized(rows, state.cells[0].length),
+            ),
+            stepper(
+              "columns",
+              "column",
+              () => state.cells[0].length,
+              (columns) => resized(state.cells.length, columns),
+            ),
           ),
         ),
         el("div", {}, graph, kind),
@@ -240,7 +261,9 @@ mflive.explorers.matrix = (() => {
     function changed() {
       const parts = mflive.components(state.cells.map((row) => row.map((value) => value !== null)));
       const part = (i, j) =>
-        state.cells[i][j] === null ? -1 : parts.findIndex(({ rows, cols }) => rows.includes(i) && cols.includes(j));
+        state.cells[i][j] === null
+          ? -1
+          : parts.findIndex(({ rows, cols }) => rows.includes(i) && cols.includes(j));
       entries.colour((i, j) => (part(i, j) < 0 ? "" : mflive.pictures.hue(part(i, j))));
       graph.replaceChildren(mflive.pictures.graph(state.cells));
       kind.textContent = `${counted(parts.length, "component")}: ${runs.CLASSES[runs.classOf(state.cells)]}.`;
@@ -268,10 +291,17 @@ mflive.explorers.matrix = (() => {
       const { cells, seed: from, scale: at } = state;
       const current = () => cells === state.cells && from === state.seed && at === state.scale;
       busy(true);
-      for (const [name, size] of [["mine", at], ["tiny", TINY], ["large", 0]]) {
+      for (const [name, size] of [
+        ["mine", at],
+        ["tiny", TINY],
+        ["large", 0],
+      ]) {
         const before = known[name];
-        if (before && before.cells === cells && before.seed === from && before.size === size) continue;
-        const answer = await askRuns(runs.question(cells, { seed: from }, size)).catch((error) => ({ error: error.message }));
+        if (before && before.cells === cells && before.seed === from && before.size === size)
+          continue;
+        const answer = await askRuns(runs.question(cells, { seed: from }, size)).catch((error) => ({
+          error: error.message,
+        }));
         if (!answer || !current()) return;
         known[name] = { cells, seed: from, size, ...answer };
         if (name === "mine") showMine(known.mine);
@@ -289,7 +319,12 @@ mflive.explorers.matrix = (() => {
       shown = answer;
       const doubt = runs.doubt(answer);
       mine.replaceChildren(
-        runs.card("learned", answer.W, answer.cells, doubt || `${runs.summary(answer.W, answer.cells)}`),
+        runs.card(
+          "learned",
+          answer.W,
+          answer.cells,
+          doubt || `${runs.summary(answer.W, answer.cells)}`,
+        ),
       );
       redraw();
       say(conclusion());
@@ -299,9 +334,11 @@ mflive.explorers.matrix = (() => {
       if (!found) return "";
       const doubt = runs.doubt(found);
       if (doubt) return doubt;
-      const least = known.rivals?.cells === found.cells && !known.rivals.error ? known.rivals : null;
+      const least =
+        known.rivals?.cells === found.cells && !known.rivals.error ? known.rivals : null;
       const way = `Ranks on the way: ${runs.ranks(found)}.`;
-      if (!least) return `From α = ${power(found.size)}: ${runs.summary(found.W, found.cells)}. ${way}`;
+      if (!least)
+        return `From α = ${power(found.size)}: ${runs.summary(found.W, found.cells)}. ${way}`;
       return `From α = ${power(found.size)} the flow learns ${runs.verdict(found, least)}. ${way}`;
     }
 
@@ -324,14 +361,21 @@ mflive.explorers.matrix = (() => {
         fromFlow("factored, large start", known.large),
         fromFlow("factored, tiny start", known.tiny),
         rival("smallest nuclear norm", ({ nuclear }) =>
-          runs.card("smallest nuclear norm", nuclear.W, cells, nuclear.sure ? "" : "not certified: the dual bound leaves a gap"),
+          runs.card(
+            "smallest nuclear norm",
+            nuclear.W,
+            cells,
+            nuclear.sure ? "" : "not certified: the dual bound leaves a gap",
+          ),
         ),
         rival("smallest rank", ({ rank }) =>
           runs.card(
             "smallest rank",
             rank.W ?? null,
             cells,
-            rank.proven ? `${rank.W ? runs.summary(rank.W, cells) : `rank ${rank.rank}`}` : `rank ${rank.rank} found, not proved smallest`,
+            rank.proven
+              ? `${rank.W ? runs.summary(rank.W, cells) : `rank ${rank.rank}`}`
+              : `rank ${rank.rank} found, not proved smallest`,
           ),
         ),
       );

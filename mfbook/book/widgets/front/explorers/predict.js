@@ -2,7 +2,7 @@
 // Predict before you look: when does the flow leave the saddle at which it rests?
 
 mflive.explorers.predict = (() => {
-  const { el, svg, fitted } = mflive.dom;
+  const { el, fitted } = mflive.dom;
   const { digits, power, raised } = mflive.numbers;
   const { slider, choice, button } = mflive.controls;
   const runs = mflive.runs;
@@ -12,20 +12,45 @@ mflive.explorers.predict = (() => {
   const EXAMPLES = {
     paper: {
       words: "the 4×4 of the paper",
-      cells: [[4, 0.6, 1.8, 0.8], [6, 0.9, 2.7, null], [8, 2.2, 2.6, 1.6], [8, 2.7, 5.1, 3.6]],
+      cells: [
+        [4, 0.6, 1.8, 0.8],
+        [6, 0.9, 2.7, null],
+        [8, 2.2, 2.6, 1.6],
+        [8, 2.7, 5.1, 3.6],
+      ],
     },
-    diagonal: { words: "diag(2, 1)", cells: [[2, 0], [0, 1]] },
-    parts: { words: "3×3 in two parts", cells: [[1, null, 3], [null, 5, null], [3, null, 9]] },
+    diagonal: {
+      words: "diag(2, 1)",
+      cells: [
+        [2, 0],
+        [0, 1],
+      ],
+    },
+    parts: {
+      words: "3×3 in two parts",
+      cells: [
+        [1, null, 3],
+        [null, 5, null],
+        [3, null, 9],
+      ],
+    },
     symmetry: {
       words: "one with a symmetry",
-      cells: [[1, 3, -1, null], [3, 1, null, -1], [-3, -1, null, 9], [-1, -3, 9, null]],
+      cells: [
+        [1, 3, -1, null],
+        [3, 1, null, -1],
+        [-3, -1, null, 9],
+        [-1, -3, 9, null],
+      ],
     },
   };
 
   // The singular values of the gradient at W.
   function rates(W, cells) {
     const count = cells.flat().filter((value) => value !== null).length;
-    const G = W.map((row, i) => row.map((x, j) => (cells[i][j] === null ? 0 : (2 / count) * (x - cells[i][j]))));
+    const G = W.map((row, i) =>
+      row.map((x, j) => (cells[i][j] === null ? 0 : (2 / count) * (x - cells[i][j]))),
+    );
     return Array.from(mflive.svd(G).s);
   }
 
@@ -40,7 +65,7 @@ mflive.explorers.predict = (() => {
       const wait = now.sizes[k] / now.rates[0];
       table.push({
         at: now.at + wait,
-        sizes: now.sizes.map((size, j) => (j < k ? 0 : j === k ? 0 : size - wait * now.rates[j - k])),
+        sizes: now.sizes.map((size, j) => (j <= k ? 0 : size - wait * now.rates[j - k])),
         rates: [],
       });
     });
@@ -91,7 +116,7 @@ mflive.explorers.predict = (() => {
       plot,
       said,
     );
-    const redraw = fitted(plot, (width) => (answer ? curve(width) : el("p", { class: "mfx-none" }, "…")));
+    const redraw = fitted(plot, (width) => (answer ? curve(width) : runs.empty()));
     const unit = () => -state.scale * Math.log(10);
     const measured = (k) => runs.leaves(answer, k) / unit();
     const last = () => answer.phases.length - 2;
@@ -103,7 +128,9 @@ mflive.explorers.predict = (() => {
       keep();
       busy(true);
       try {
-        const found = await asked(runs.question(state.cells, { seed: state.seed }, state.scale, 300));
+        const found = await asked(
+          runs.question(state.cells, { seed: state.seed }, state.scale, 300),
+        );
         if (!found) return;
         answer = { cells: state.cells, ...found };
         table = timetable(answer);
@@ -119,9 +146,21 @@ mflive.explorers.predict = (() => {
       const { cells } = state;
       const now = table[step];
       given.replaceChildren(
-        el("figure", { class: "mfx-card" }, el("figcaption", {}, "the data"), stars(cells)),
+        el(
+          "figure",
+          { class: "mfx-card" },
+          el("figcaption", {}, "the data"),
+          mflive.pictures.given(cells, "the data"),
+        ),
       );
-      saddle.replaceChildren(runs.card(`it rests here, at rank ${answer.phases[step].rank}`, answer.phases[step].W, cells, " "));
+      saddle.replaceChildren(
+        runs.card(
+          `it rests here, at rank ${answer.phases[step].rank}`,
+          answer.phases[step].W,
+          cells,
+          " ",
+        ),
+      );
       const width = now.sizes.length;
       const rows = [];
       for (let j = step; j < width; j += 1) {
@@ -139,12 +178,29 @@ mflive.explorers.predict = (() => {
         el(
           "table",
           { class: "mfx-table" },
-          el("caption", {}, "The columns that wait. Each grows at its rate, until the first has the size 1 = α", el("sup", {}, "0"), "."),
-          el("thead", {}, el("tr", {}, ["column", "size", "rate"].map((word) => el("th", { scope: "col" }, word)))),
+          el(
+            "caption",
+            {},
+            "The columns that wait. Each grows at its rate, until the first has the size 1 = α",
+            el("sup", {}, "0"),
+            ".",
+          ),
+          el(
+            "thead",
+            {},
+            el(
+              "tr",
+              {},
+              ["column", "size", "rate"].map((word) => el("th", { scope: "col" }, word)),
+            ),
+          ),
           el("tbody", {}, rows),
         ),
       );
-      const stops = Array.from({ length: PARTS + 1 }, (_, k) => now.at + (3 * k) / PARTS / now.rates[0]);
+      const stops = Array.from(
+        { length: PARTS + 1 },
+        (_, k) => now.at + (3 * k) / PARTS / now.rates[0],
+      );
       guess = stops[Math.round(PARTS / 6)];
       ruler.replaceChildren(
         slider({
@@ -163,12 +219,6 @@ mflive.explorers.predict = (() => {
       show();
     }
 
-    function stars(cells) {
-      const row = (values) =>
-        el("tr", {}, values.map((value) => el("td", { class: value === null ? "mfx-free" : "mfx-seen" }, value === null ? "★" : digits(value, 3))));
-      return el("table", { class: "mfx-matrix", "aria-label": "the data" }, el("tbody", {}, cells.map(row)));
-    }
-
     function show() {
       look.disabled = looked;
       on.disabled = !looked || step >= last();
@@ -176,8 +226,8 @@ mflive.explorers.predict = (() => {
       const { at } = table[step];
       if (!looked) {
         say(
-          `Column ${step + 1} is ahead. The flow came here at ${digits(at, 3)} · ln 1/α. How much longer does it rest? ` +
-            "Size over rate is the rule; move the slider, then run it.",
+          `Column ${step + 1} is ahead. The flow came here at ${digits(at, 3)} · ln 1/α. ` +
+            "How much longer does it rest? Size over rate is the rule; move the slider, then run it.",
         );
         return;
       }
@@ -188,10 +238,11 @@ mflive.explorers.predict = (() => {
       const fit =
         Math.abs(rule - truth) / truth < 0.03
           ? "as the timetable says"
-          : `and the timetable, ${digits(rule, 3)}, is wrong here: the column that is ahead does not get the largest rate`;
+          : `and the timetable, ${digits(rule, 3)}, is wrong here: the column that is ahead does ` +
+            "not get the largest rate";
       say(
-        `The step came at ${digits(truth, 3)} · ln 1/α, ${fit}; you said ${digits(guess, 3)}. ${praise} ` +
-          `${step >= last() ? "That was the last step." : "On to the next."}`,
+        `The step came at ${digits(truth, 3)} · ln 1/α, ${fit}; you said ${digits(guess, 3)}. ` +
+          `${praise} ${step >= last() ? "That was the last step." : "On to the next."}`,
       );
     }
 
@@ -200,7 +251,9 @@ mflive.explorers.predict = (() => {
       const until = looked ? measured(step) * 1.12 + 0.02 : table[step].at;
       const end = Math.max(table[step].at + 3 / table[step].rates[0], until);
       const frames = answer.frames.filter((frame) => frame.t / unit() <= until);
-      const logs = answer.frames.map((frame) => Math.log10(Math.max(frame.loss, 1e-6 * answer.frames[0].loss)));
+      const logs = answer.frames.map((frame) =>
+        Math.log10(Math.max(frame.loss, 1e-6 * answer.frames[0].loss)),
+      );
       const [low, high] = [Math.min(...logs), Math.max(...logs)];
       const chart = mflive.pictures.chart({
         width,
@@ -214,7 +267,10 @@ mflive.explorers.predict = (() => {
         ywrite: (k) => (k === 0 ? "1" : `10${raised(k)}`),
       });
       if (frames.length) {
-        chart.line(frames.map((frame) => [frame.t / unit(), Math.log10(Math.max(frame.loss, 1e-300))]), { stroke: mflive.pictures.hue(0) });
+        chart.line(
+          frames.map((frame) => [frame.t / unit(), Math.log10(Math.max(frame.loss, 1e-300))]),
+          { stroke: mflive.pictures.hue(0) },
+        );
       }
       mark(chart, guess, "you", "mfx-guess", 10);
       if (looked) mark(chart, table[step + 1].at, "timetable", "mfx-mark", 26);
@@ -224,10 +280,8 @@ mflive.explorers.predict = (() => {
     function mark(chart, at, words, kind, down) {
       const x = chart.X(at);
       const end = x > chart.box.right - 70;
-      chart.root.append(
-        svg("line", { class: kind, x1: x, x2: x, y1: chart.box.top, y2: chart.box.bottom }),
-        svg("text", { class: "mfx-halo", x: end ? x - 5 : x + 5, y: chart.box.top + down, "text-anchor": end ? "end" : "start" }, words),
-      );
+      chart.upright(kind, at);
+      chart.note(end ? x - 5 : x + 5, chart.box.top + down, words, end ? "end" : "start");
     }
 
     take();

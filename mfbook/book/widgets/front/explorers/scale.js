@@ -2,14 +2,17 @@
 // The scale: how small must the start be, and is smaller always better?
 
 mflive.explorers.scale = (() => {
-  const { el, svg, fitted } = mflive.dom;
+  const { el, fitted } = mflive.dom;
   const { digits, power, spoken } = mflive.numbers;
   const { slider, choice } = mflive.controls;
   const runs = mflive.runs;
   const STOPS = runs.SCALES;
   const C = [1, 2, 3, 5, 8, 12, 20, 30, 50, 75, 100];
 
-  const two = (c) => [[1, 2], [c, null]];
+  const two = (c) => [
+    [1, 2],
+    [c, null],
+  ];
   // What is asked of the one unknown entry, and what a completion of the smallest rank puts there.
   const EXAMPLES = {
     M4: { words: "M₄", cells: () => two(3), goal: () => 6, rank: 1 },
@@ -17,7 +20,11 @@ mflive.explorers.scale = (() => {
     c: { words: "rows 1 2 and c ★, c free", cells: (c) => two(c), goal: (c) => 2 * c, rank: 1 },
     runaway: {
       words: "the one that runs away",
-      cells: () => [[2, 1, 1], [-1, -1, -1], [2, -3, null]],
+      cells: () => [
+        [2, 1, 1],
+        [-1, -1, -1],
+        [2, -3, null],
+      ],
       goal: () => -3,
       rank: 2,
     },
@@ -27,7 +34,8 @@ mflive.explorers.scale = (() => {
     const known = new Map();
     const plot = el("div", { class: "mfx-plot" });
     const card = el("div", { class: "mfx-mine" });
-    const key = (scale) => `${state.example} ${state.example === "c" ? state.c : ""} ${state.seed} ${scale}`;
+    const key = (scale) =>
+      `${state.example} ${state.example === "c" ? state.c : ""} ${state.seed} ${scale}`;
     const here = () => known.get(key(state.scale));
 
     const free = slider({
@@ -106,7 +114,9 @@ mflive.explorers.scale = (() => {
     const last = (W) => W.at(-1).at(-1);
 
     function draw(width) {
-      const found = STOPS.map((scale, k) => [k, known.get(key(scale)), scale]).filter(([, answer]) => answer);
+      const found = STOPS.map((scale, k) => [k, known.get(key(scale)), scale]).filter(
+        ([, answer]) => answer,
+      );
       const goal = EXAMPLES[state.example].goal(state.c);
       const values = found.map(([, answer]) => last(answer.W));
       const [low, high] = [Math.min(0, goal, ...values), Math.max(0, goal, ...values)];
@@ -123,21 +133,16 @@ mflive.explorers.scale = (() => {
         xticks: STOPS.map((_, k) => k).filter((k) => k % every === 0),
         xwrite: (k) => power(STOPS[k]),
       });
-      chart.root.append(
-        svg("line", { class: "mfx-goal", x1: chart.box.left, x2: chart.box.right, y1: chart.Y(goal), y2: chart.Y(goal) }),
-        svg("text", { class: "mfx-halo", x: chart.box.left + 6, y: chart.Y(goal) - 6 }, `smallest rank: ${digits(goal)}`),
+      chart.level("mfx-goal", goal);
+      chart.note(chart.box.left + 6, chart.Y(goal) - 6, `smallest rank: ${digits(goal)}`, "start");
+      chart.line(
+        found.map(([k, answer]) => [k, last(answer.W)]),
+        { stroke: mflive.pictures.hue(0) },
       );
-      chart.line(found.map(([k, answer]) => [k, last(answer.W)]), { stroke: mflive.pictures.hue(0) });
       for (const [k, answer, scale] of found) {
         const chosen = scale === state.scale;
-        chart.root.append(
-          svg("circle", {
-            cx: chart.X(k),
-            cy: chart.Y(last(answer.W)),
-            r: chosen ? 7 : 4,
-            class: `${answer.converged ? "mfx-dot" : "mfx-dot mfx-unsure"}${chosen ? " mfx-chosen" : ""}`,
-          }),
-        );
+        const kind = `mfx-dot${answer.converged ? "" : " mfx-unsure"}${chosen ? " mfx-chosen" : ""}`;
+        chart.dot(kind, k, last(answer.W), chosen ? 7 : 4);
       }
       return chart.root;
     }
@@ -147,7 +152,9 @@ mflive.explorers.scale = (() => {
       const answer = here();
       if (!answer) return;
       const { cells } = state;
-      card.replaceChildren(runs.card(`from α = ${power(state.scale)}`, answer.W, cells, runs.doubt(answer)));
+      card.replaceChildren(
+        runs.card(`from α = ${power(state.scale)}`, answer.W, cells, runs.doubt(answer)),
+      );
       say(runs.doubt(answer) || sentence(answer));
     }
 
@@ -157,14 +164,18 @@ mflive.explorers.scale = (() => {
       const value = last(answer.W);
       const near = Math.abs(value - aim) <= 5e-3 * Math.max(1, Math.abs(aim));
       const got = `From α = ${power(state.scale)} the entry becomes ${digits(value)}`;
-      if (near) return `${got}: the matrix of rank ${rank}, the smallest. Ranks on the way: ${runs.ranks(answer)}.`;
+      if (near)
+        return `${got}: the matrix of rank ${rank}, the smallest. Ranks on the way: ${runs.ranks(answer)}.`;
       if (state.example === "runaway" && value > 3) {
         return (
-          `${got}: it has run away from ${digits(aim)}, the only value of rank 2, and a smaller start sends it ` +
-          `further. Ranks on the way: ${runs.ranks(answer)}.`
+          `${got}: it has run away from ${digits(aim)}, the only value of rank 2, and a smaller ` +
+          `start sends it further. Ranks on the way: ${runs.ranks(answer)}.`
         );
       }
-      return `${got}; the smallest rank needs ${digits(aim)}. The start is not small enough. Ranks on the way: ${runs.ranks(answer)}.`;
+      return (
+        `${got}; the smallest rank needs ${digits(aim)}. The start is not small enough. ` +
+        `Ranks on the way: ${runs.ranks(answer)}.`
+      );
     }
 
     changed();

@@ -9,7 +9,7 @@ mflive.explorers.seed = (() => {
   const STOPS = [0, -1, -2, -3, -4, -6, -8, -10, -15, -20];
   const ANGLES = Array.from({ length: 37 }, (_, k) => 5 * k);
   const REACH = 4;
-  // The outer part of the data is √10 u · (√10 u)ᵀ with this u; the inner one is the single entry 5.
+  // The outer part of the data is 10 u uᵀ with this u; the inner one is the single entry 5.
   const U = [1 / Math.sqrt(10), 0, 3 / Math.sqrt(10)];
   const END = Math.sqrt(5);
 
@@ -21,7 +21,10 @@ mflive.explorers.seed = (() => {
 
   // The hidden directions that the two parts remember of a start.
   function directions([A, B]) {
-    const c1 = plus(plus(scaled(A[0], U[0]), scaled(A[2], U[2])), plus(scaled(column(B, 0), U[0]), scaled(column(B, 2), U[2])));
+    const c1 = plus(
+      plus(scaled(A[0], U[0]), scaled(A[2], U[2])),
+      plus(scaled(column(B, 0), U[0]), scaled(column(B, 2), U[2])),
+    );
     return [c1, plus(A[1], column(B, 1))];
   }
   function angleOf(start) {
@@ -36,7 +39,10 @@ mflive.explorers.seed = (() => {
     const rest = plus(c2, scaled(first, -dot(c2, first)));
     const second = scaled(rest, 1 / norm(rest));
     const angle = (degrees * Math.PI) / 180;
-    const aim = scaled(plus(scaled(first, Math.cos(angle)), scaled(second, Math.sin(angle))), norm(c2));
+    const aim = scaled(
+      plus(scaled(first, Math.cos(angle)), scaled(second, Math.sin(angle))),
+      norm(c2),
+    );
     const half = scaled(plus(aim, scaled(c2, -1)), 0.5);
     return [
       A.map((row, i) => (i === 1 ? plus(row, half) : [...row])),
@@ -44,12 +50,17 @@ mflive.explorers.seed = (() => {
     ];
   }
 
-  const filled = (x) => [[1, x, 3], [x, 5, 3 * x], [3, 3 * x, 9]];
+  const filled = (x) => [
+    [1, x, 3],
+    [x, 5, 3 * x],
+    [3, 3 * x, 9],
+  ];
 
   function begin({ body, said, state, ask, say, busy, keep, complain }) {
     const asked = mflive.ask.latest(ask);
     let answer = null;
-    const start = () => mflive.smallInit(3, 3, state.seed).map((M) => M.map((row) => Array.from(row)));
+    const start = () =>
+      mflive.smallInit(3, 3, state.seed).map((M) => M.map((row) => Array.from(row)));
 
     const angle = slider({
       label: "Angle between c₁ and c₂",
@@ -96,7 +107,9 @@ mflive.explorers.seed = (() => {
       complain("");
       state.seed = value;
       const exact = angleOf(start());
-      state.angle = ANGLES.reduce((best, one) => (Math.abs(one - exact) < Math.abs(best - exact) ? one : best));
+      state.angle = ANGLES.reduce((best, one) =>
+        Math.abs(one - exact) < Math.abs(best - exact) ? one : best,
+      );
       angle.set(state.angle);
       told.textContent = `Seed ${value} has the angle ${digits(exact)}°; the nearest stop is ${state.angle}°.`;
       changed();
@@ -109,16 +122,21 @@ mflive.explorers.seed = (() => {
       busy(true);
       const { angle: at } = state;
       try {
-        const found = await asked(runs.question(state.cells, { factors: turned(start(), at) }, state.scale, 2));
+        const found = await asked(
+          runs.question(state.cells, { factors: turned(start(), at) }, state.scale, 2),
+        );
         if (!found) return;
         answer = { cells: state.cells, angle: at, ...found };
-        card.replaceChildren(runs.card(`learned at ${at}°`, answer.W, state.cells, runs.doubt(answer)));
+        card.replaceChildren(
+          runs.card(`learned at ${at}°`, answer.W, state.cells, runs.doubt(answer)),
+        );
         redraw();
         const x = END * Math.cos((at * Math.PI) / 180);
         say(
           runs.doubt(answer) ||
-            `At ${at}° the formula says √5 cos ${at}° = ${digits(x)} for the entry in row 1, column 2; the flow from ` +
-              `${power(state.scale)} learns ${digits(answer.W[0][1])}. Nuclear norm ${digits(runs.nuclearNorm(answer.W))}; the least is 15.`,
+            `At ${at}° the formula says √5 cos ${at}° = ${digits(x)} for the entry in row 1, ` +
+              `column 2; the flow from ${power(state.scale)} learns ${digits(answer.W[0][1])}. ` +
+              `Nuclear norm ${digits(runs.nuclearNorm(answer.W))}; the least is 15.`,
         );
       } catch (error) {
         complain(error.message);
@@ -134,19 +152,51 @@ mflive.explorers.seed = (() => {
       clock.replaceChildren(
         svg(
           "svg",
-          { viewBox: "0 0 200 130", width: 200, height: 130, role: "img", "aria-label": `Two arrows, c₁ and c₂, at ${state.angle} degrees` },
-          svg("path", { class: "mfx-axis", d: `M${arc[0]} ${arc[1]}A32 32 0 0 0 ${arc[2].toFixed(1)} ${arc[3].toFixed(1)}` }),
-          svg("line", { x1: 100, y1: 112, x2: 174, y2: 112, stroke: mflive.pictures.hue(0), "stroke-width": 3 }),
-          svg("line", { x1: 100, y1: 112, x2: x, y2: y, stroke: mflive.pictures.hue(1), "stroke-width": 3 }),
+          {
+            viewBox: "0 0 200 130",
+            width: 200,
+            height: 130,
+            role: "img",
+            "aria-label": `Two arrows, c₁ and c₂, at ${state.angle} degrees`,
+          },
+          svg("path", {
+            class: "mfx-axis",
+            d: `M${arc[0]} ${arc[1]}A32 32 0 0 0 ${arc[2].toFixed(1)} ${arc[3].toFixed(1)}`,
+          }),
+          svg("line", {
+            x1: 100,
+            y1: 112,
+            x2: 174,
+            y2: 112,
+            stroke: mflive.pictures.hue(0),
+            "stroke-width": 3,
+          }),
+          svg("line", {
+            x1: 100,
+            y1: 112,
+            x2: x,
+            y2: y,
+            stroke: mflive.pictures.hue(1),
+            "stroke-width": 3,
+          }),
           svg("circle", { cx: 174, cy: 112, r: 4, fill: mflive.pictures.hue(0) }),
           svg("circle", { cx: x, cy: y, r: 4, fill: mflive.pictures.hue(1) }),
           svg("text", { class: "mfx-halo", x: 186, y: 108, "text-anchor": "middle" }, "c₁"),
-          svg("text", { class: "mfx-halo", x: 100 + 90 * Math.cos(at), y: 116 - 90 * Math.sin(at), "text-anchor": "middle" }, "c₂"),
+          svg(
+            "text",
+            {
+              class: "mfx-halo",
+              x: 100 + 90 * Math.cos(at),
+              y: 116 - 90 * Math.sin(at),
+              "text-anchor": "middle",
+            },
+            "c₂",
+          ),
         ),
       );
     }
 
-    // The nuclear norm along the matrices that fit and are symmetric in the way that all limits are.
+    // The nuclear norm along the matrices that fit and have the symmetry of all limits.
     const curve = Array.from({ length: 81 }, (_, k) => {
       const x = -REACH + (2 * REACH * k) / 80;
       return [x, runs.nuclearNorm(filled(x))];
@@ -159,17 +209,15 @@ mflive.explorers.seed = (() => {
         y: [12, Math.max(...curve.map(([, y]) => y))],
         xlabel: "entry in row 1, column 2",
         ylabel: "nuclear norm",
-        name: "The nuclear norm is level, 15, between minus and plus the root of five, and rises outside.",
+        name: "The nuclear norm is level, 15, between minus and plus the root of five.",
       });
       chart.line(curve, { stroke: mflive.pictures.hue(0) });
       const x = END * Math.cos((state.angle * Math.PI) / 180);
-      chart.root.append(
-        svg("line", { class: "mfx-mark", x1: chart.X(x), x2: chart.X(x), y1: chart.Y(15), y2: chart.box.bottom }),
-        svg("text", { class: "mfx-halo", x: chart.X(x), y: chart.box.bottom - 6, "text-anchor": "middle" }, `formula ${digits(x, 3)}`),
-      );
+      chart.upright("mfx-mark", x, chart.Y(15));
+      chart.note(chart.X(x), chart.box.bottom - 6, `formula ${digits(x, 3)}`);
       if (answer) {
         const [a, b] = [answer.W[0][1], runs.nuclearNorm(answer.W)];
-        chart.root.append(svg("circle", { cx: chart.X(Math.max(-REACH, Math.min(REACH, a))), cy: chart.Y(b), r: 7, class: "mfx-dot mfx-chosen" }));
+        chart.dot("mfx-dot mfx-chosen", Math.max(-REACH, Math.min(REACH, a)), b, 7);
       }
       return chart.root;
     }

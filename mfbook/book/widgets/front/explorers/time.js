@@ -13,18 +13,37 @@ mflive.explorers.time = (() => {
   function heat(x, size) {
     const share = Math.max(-1, Math.min(1, x / size));
     const [r, g, b] = share < 0 ? [0, 84, 148] : [176, 58, 6];
-    const mix = (part) => Math.round(255 + (part - 255) * Math.abs(share) ** 0.8);
-    return { ground: `rgb(${mix(r)}, ${mix(g)}, ${mix(b)})`, ink: Math.abs(share) > 0.55 ? "#fff" : "#111" };
+    const ground = [r, g, b].map((part) => 255 + (part - 255) * Math.abs(share) ** 0.8);
+    const [red, green, blue] = ground.map((part) => (part / 255) ** 2.2);
+    const bright = 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+    return {
+      ground: `rgb(${ground.map(Math.round).join(", ")})`,
+      // Where black and white have the same contrast.
+      ink: bright > 0.18 ? "#000" : "#fff",
+    };
   }
 
   function heatMap(W, values, size) {
     const cell = (x, i, j) => {
       const { ground, ink } = heat(x, size);
       const seen = values[i][j] !== null;
-      return el("td", { class: seen ? "mfx-hot mfx-known" : "mfx-hot", style: `background: ${ground}; color: ${ink}` }, digits(x, 3));
+      return el(
+        "td",
+        {
+          class: seen ? "mfx-hot mfx-known" : "mfx-hot",
+          style: `background: ${ground}; color: ${ink}`,
+        },
+        digits(x, 3),
+      );
     };
-    const rows = W.map((row, i) => el("tr", {}, row.map((x, j) => cell(x, i, j))));
-    return el("table", { class: "mfx-matrix", "aria-label": "W at this time" }, el("tbody", {}, rows));
+    const rows = W.map((row, i) =>
+      el(
+        "tr",
+        {},
+        row.map((x, j) => cell(x, i, j)),
+      ),
+    );
+    return mflive.pictures.table(rows, "W at this time");
   }
 
   // The two hidden directions in which the run ends up, as a plane to look at.
@@ -48,7 +67,7 @@ mflive.explorers.time = (() => {
       height: side,
       viewBox: `0 0 ${side} ${side}`,
       role: "img",
-      "aria-label": `Rows of A and columns of B in the hidden plane; the longest has the length ${digits(longest)}.`,
+      "aria-label": "Rows of A and columns of B as arrows in the hidden plane.",
     });
     const middle = side / 2;
     root.append(
@@ -60,7 +79,15 @@ mflive.explorers.time = (() => {
       const length = Math.hypot(a, b);
       const colour = mflive.pictures.hue(k < m ? 0 : 1);
       root.append(
-        svg("line", { x1: middle, y1: middle, x2: middle + a, y2: middle + b, stroke: colour, "stroke-width": 2.2, "stroke-dasharray": k < m ? null : "5 3" }),
+        svg("line", {
+          x1: middle,
+          y1: middle,
+          x2: middle + a,
+          y2: middle + b,
+          stroke: colour,
+          "stroke-width": 2.2,
+          "stroke-dasharray": k < m ? null : "5 3",
+        }),
         svg("circle", { cx: middle + a, cy: middle + b, r: 3.2, fill: colour }),
       );
       if (length > 16) {
@@ -87,7 +114,9 @@ mflive.explorers.time = (() => {
   // Which stage of the run this instant belongs to, in words.
   function stage(answer, frame) {
     const { phases } = answer;
-    const next = phases.findIndex((_, k) => k + 1 < phases.length && frame.t < runs.leaves(answer, k));
+    const next = phases.findIndex(
+      (_, k) => k + 1 < phases.length && frame.t < runs.leaves(answer, k),
+    );
     const k = next < 0 ? phases.length - 1 : next;
     const here = phases[k];
     const there = phases[k + 1];
@@ -96,7 +125,8 @@ mflive.explorers.time = (() => {
     const left = before ? (frame.loss - here.loss) / (before.loss - here.loss) : 0;
     if (drop > 0.02) return `leaving rank ${here.rank} for rank ${there.rank}`;
     if (left > 0.02) return `coming down to rank ${here.rank}`;
-    if (!there) return answer.converged ? `arrived, at rank ${here.rank}` : `stopped: ${answer.reason}`;
+    if (!there)
+      return answer.converged ? `arrived, at rank ${here.rank}` : `stopped: ${answer.reason}`;
     return k === 0 && here.rank === 0
       ? "waiting at zero, a saddle of rank 0; all columns grow, unseen"
       : `resting at a saddle of rank ${here.rank}; the next column grows, unseen`;
@@ -126,7 +156,8 @@ mflive.explorers.time = (() => {
       stops: places,
       at: state.at,
       show: (k) => (answer ? digits(answer.frames[k].t, 4) : ""),
-      say: (k) => (answer ? `time ${digits(answer.frames[k].t, 3)}, ${stage(answer, answer.frames[k])}` : ""),
+      say: (k) =>
+        answer ? `time ${digits(answer.frames[k].t, 3)}, ${stage(answer, answer.frames[k])}` : "",
       onmove: (k) => {
         stop();
         go(k);
@@ -148,7 +179,7 @@ mflive.explorers.time = (() => {
       said,
     );
     const redrawStairs = fitted(stairs, (width) =>
-      answer ? runs.staircase(answer, { width, height: 180, cursor: now().t }) : el("p", { class: "mfx-none" }, "…"),
+      answer ? runs.staircase(answer, { width, height: 180, cursor: now().t }) : runs.empty(),
     );
     const redrawLosses = fitted(losses, (width) => (answer ? lossCurve(width) : el("p")));
     const now = () => answer.frames[Math.min(state.at, answer.frames.length - 1)];
@@ -157,7 +188,9 @@ mflive.explorers.time = (() => {
       if (!answer) return;
       if (quiet()) {
         // No motion: to the next stage of the run at each press.
-        const later = answer.frames.findIndex((frame, k) => k > state.at && stage(answer, frame) !== stage(answer, now()));
+        const later = answer.frames.findIndex(
+          (frame, k) => k > state.at && stage(answer, frame) !== stage(answer, now()),
+        );
         go(later < 0 ? 0 : later);
         clock.set(state.at);
         return;
@@ -203,8 +236,7 @@ mflive.explorers.time = (() => {
         ywrite: (k) => (k === 0 ? "1" : `10${raised(k)}`),
       });
       chart.line(points, { stroke: mflive.pictures.hue(0) });
-      const x = chart.X(now().t);
-      chart.root.append(svg("line", { class: "mfx-cursor", x1: x, x2: x, y1: chart.box.top, y2: chart.box.bottom }));
+      chart.upright("mfx-cursor", now().t);
       return chart.root;
     }
 
@@ -226,24 +258,30 @@ mflive.explorers.time = (() => {
       redrawStairs();
       redrawLosses();
     }
-    const small = (x) => (x >= 1e-3 ? digits(x) : x > 0 ? `10${raised(Math.round(Math.log10(x)))}` : "below 10⁻³⁰⁸");
+    const small = (x) =>
+      x >= 1e-3 ? digits(x) : x > 0 ? `10${raised(Math.round(Math.log10(x)))}` : "below 10⁻³⁰⁸";
 
     async function run() {
       stop();
       busy(true);
       try {
-        const found = await asked(runs.question(state.cells, { seed: state.seed }, state.scale, FRAMES));
+        const found = await asked(
+          runs.question(state.cells, { seed: state.seed }, state.scale, FRAMES),
+        );
         if (!found) return;
         answer = { cells: state.cells, ...found };
         axes = plane(answer);
         jumps.replaceChildren(
           ...answer.phases.map((one, k) =>
-            button(`${k === answer.phases.length - 1 ? "the end" : `rest at rank ${one.rank}`}`, () => {
-              stop();
-              const at = answer.frames.findIndex((frame) => frame.t >= one.time - 1e-12);
-              go(at < 0 ? answer.frames.length - 1 : at);
-              clock.set(state.at);
-            }),
+            button(
+              `${k === answer.phases.length - 1 ? "the end" : `rest at rank ${one.rank}`}`,
+              () => {
+                stop();
+                const at = answer.frames.findIndex((frame) => frame.t >= one.time - 1e-12);
+                go(at < 0 ? answer.frames.length - 1 : at);
+                clock.set(state.at);
+              },
+            ),
           ),
         );
         state.at = Math.min(state.at, answer.frames.length - 1);

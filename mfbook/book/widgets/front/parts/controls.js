@@ -11,7 +11,10 @@ mflive.controls = (() => {
     const shown = el("output", { class: "mfx-value", for: id });
     const input = el("input", { type: "range", id, min: 0, max: stops.length - 1, step: 1 });
     const nearest = (value) =>
-      stops.reduce((best, s, k) => (Math.abs(s - value) < Math.abs(stops[best] - value) ? k : best), 0);
+      stops.reduce(
+        (best, s, k) => (Math.abs(s - value) < Math.abs(stops[best] - value) ? k : best),
+        0,
+      );
     const tell = () => {
       const value = stops[Number(input.value)];
       mflive.dom.tell(shown, show(value));
@@ -38,7 +41,15 @@ mflive.controls = (() => {
 
   function number({ label, value, min, max, onchange }) {
     const id = unique("number");
-    const input = el("input", { type: "number", id, min, max, step: 1, value, class: "mfx-number" });
+    const input = el("input", {
+      type: "number",
+      id,
+      min,
+      max,
+      step: 1,
+      value,
+      class: "mfx-number",
+    });
     const read = () => {
       const now = Math.round(Number(input.value));
       return input.value.trim() === "" || !(now >= min && now <= max) ? null : now;

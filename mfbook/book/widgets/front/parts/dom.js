@@ -13,7 +13,9 @@ mflive.dom = (() => {
         node.setAttribute(name, String(value));
       }
     }
-    node.append(...children.flat(Infinity).flatMap((child) => dressed(child, node instanceof SVGElement)));
+    node.append(
+      ...children.flat(Infinity).flatMap((child) => dressed(child, node instanceof SVGElement)),
+    );
     return node;
   }
 
@@ -25,7 +27,8 @@ mflive.dom = (() => {
     if (typeof child !== "string") return [child];
     const parts = child.split(/([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)/);
     if (parts.length === 1) return parts;
-    const level = (raised) => [...raised].map((c) => (c === "⁻" ? "−" : RAISED.indexOf(c))).join("");
+    const level = (raised) =>
+      [...raised].map((c) => (c === "⁻" ? "−" : RAISED.indexOf(c))).join("");
     let low = false;
     return parts.flatMap((part, k) => {
       if (!part) return [];

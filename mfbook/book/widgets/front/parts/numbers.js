@@ -3,7 +3,19 @@
 
 mflive.numbers = (() => {
   const MINUS = "−";
-  const RAISED = { "-": "⁻", 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", 5: "⁵", 6: "⁶", 7: "⁷", 8: "⁸", 9: "⁹" };
+  const RAISED = {
+    "-": "⁻",
+    0: "⁰",
+    1: "¹",
+    2: "²",
+    3: "³",
+    4: "⁴",
+    5: "⁵",
+    6: "⁶",
+    7: "⁷",
+    8: "⁸",
+    9: "⁹",
+  };
 
   const trimmed = (text) => (text.includes(".") ? text.replace(/\.?0+$/, "") : text);
   const signed = (text) => (text === "-0" ? "0" : text.replace("-", MINUS));

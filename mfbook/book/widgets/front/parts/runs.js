@@ -5,7 +5,9 @@ mflive.runs = (() => {
   const { el } = mflive.dom;
   const { counted, digits } = mflive.numbers;
 
-  const SCALES = [0, -1, -2, -3, -4, -6, -8, -10, -15, -20, -30, -50, -100, -200, -300, -500, -1000];
+  const SCALES = [
+    0, -1, -2, -3, -4, -6, -8, -10, -15, -20, -30, -50, -100, -200, -300, -500, -1000,
+  ];
 
   // Norms that differ by less are told as equal: ten times the accuracy asked of a run.
   const NEAR = 1e-3;
@@ -31,11 +33,15 @@ mflive.runs = (() => {
   };
 
   const sizeOf = (values) =>
-    Math.max(...values.flat().filter((value) => value !== null).map(Math.abs)) || 1;
+    Math.max(
+      ...values
+        .flat()
+        .filter((value) => value !== null)
+        .map(Math.abs),
+    ) || 1;
 
   // Singular values above a thousandth of the data count.
-  const rankOf = (W, values) =>
-    mflive.svd(W).s.filter((s) => s > 1e-3 * sizeOf(values)).length;
+  const rankOf = (W, values) => mflive.svd(W).s.filter((s) => s > 1e-3 * sizeOf(values)).length;
   const nuclearNorm = (W) => mflive.svd(W).s.reduce((sum, s) => sum + s, 0);
 
   const ranks = (answer) => answer.phases.map((phase) => phase.rank).join(" → ");
@@ -90,23 +96,18 @@ mflive.runs = (() => {
     phases.forEach((phase, k) => {
       const from = k ? leaves(answer, k - 1) : 0;
       const until = k < phases.length - 1 ? leaves(answer, k) : end;
-      if (k) plot.root.append(mflive.dom.svg("line", { class: "mfx-mark", x1: plot.X(from), x2: plot.X(from), y1: plot.box.top, y2: plot.box.bottom }));
+      if (k) plot.upright("mfx-mark", from);
       if (plot.X(until) - plot.X(from) > 46) {
-        plot.root.append(
-          mflive.dom.svg(
-            "text",
-            { class: "mfx-halo", x: (plot.X(from) + plot.X(until)) / 2, y: plot.box.top + 10, "text-anchor": "middle" },
-            `rank ${phase.rank}`,
-          ),
-        );
+        plot.note((plot.X(from) + plot.X(until)) / 2, plot.box.top + 10, `rank ${phase.rank}`);
       }
     });
     frames[0].singular_values.forEach((_, k) => {
-      plot.line(frames.map((frame) => [frame.t, frame.singular_values[k]]), { stroke: mflive.pictures.hue(k) });
+      plot.line(
+        frames.map((frame) => [frame.t, frame.singular_values[k]]),
+        { stroke: mflive.pictures.hue(k) },
+      );
     });
-    if (cursor !== null) {
-      plot.root.append(mflive.dom.svg("line", { class: "mfx-cursor", x1: plot.X(cursor), x2: plot.X(cursor), y1: plot.box.top, y2: plot.box.bottom }));
-    }
+    if (cursor !== null) plot.upright("mfx-cursor", cursor);
     return plot.root;
   }
 
@@ -127,8 +128,9 @@ mflive.runs = (() => {
       el("p", { class: "mfx-note" }, note || summary(W, values)),
     );
 
+  const empty = () => el("p", { class: "mfx-none" }, "…");
   const waiting = (name) =>
-    el("figure", { class: "mfx-card" }, el("figcaption", {}, name), el("p", { class: "mfx-none" }, "…"));
+    el("figure", { class: "mfx-card" }, el("figcaption", {}, name), empty());
 
   // Cards beside each other, each as wide as a matrix of so many columns needs.
   function cards(columns) {
@@ -137,5 +139,22 @@ mflive.runs = (() => {
     return box;
   }
 
-  return { SCALES, CLASSES, question, rivals, sizeOf, rankOf, nuclearNorm, ranks, doubt, summary, classOf, staircase, leaves, card, waiting, cards, verdict };
+  return {
+    SCALES,
+    CLASSES,
+    question,
+    rivals,
+    nuclearNorm,
+    ranks,
+    doubt,
+    summary,
+    verdict,
+    classOf,
+    leaves,
+    staircase,
+    card,
+    waiting,
+    cards,
+    empty,
+  };
 })();

@@ -29,7 +29,8 @@ mflive.shell = (() => {
       wrong.textContent = words;
       wrong.hidden = !words;
     };
-    const odd = outside.error ?? (outside.state && explorer.refuse?.({ ...state, ...outside.state }, spec));
+    const odd =
+      outside.error ?? (outside.state && explorer.refuse?.({ ...state, ...outside.state }, spec));
     if (odd) complain(`${odd} Here is what the page begins with instead.`);
     else Object.assign(state, outside.state);
     explorer.begin({
@@ -66,7 +67,8 @@ mflive.shell = (() => {
       };
       start();
       window.addEventListener("hashchange", () => {
-        if (mflive.link.read(this.getAttribute("kind"), JSON.parse(this.dataset.spec).state).state) start();
+        if (mflive.link.read(this.getAttribute("kind"), JSON.parse(this.dataset.spec).state).state)
+          start();
       });
     }
   }

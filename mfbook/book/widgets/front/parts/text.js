@@ -62,7 +62,10 @@ mflive.text = (() => {
             "separate cells? Write spaces or commas between the cells of a row.",
         );
       }
-      const inner = pieces.join("\n").replace(/^[\n \r]+|[\n \r]+$/g, "").split("\n");
+      const inner = pieces
+        .join("\n")
+        .replace(/^[\n \r]+|[\n \r]+$/g, "")
+        .split("\n");
       if (inner.some(blank)) {
         fail(
           "An empty line stands inside a single column: is that an entry? Write ? for one that " +
