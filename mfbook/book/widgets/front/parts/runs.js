@@ -18,7 +18,7 @@ mflive.runs = (() => {
     ...start,
     log10_scale,
     rtol: 1e-4,
-    loss_tol: 1e-10,
+    loss_tol: 1e-12,
     max_steps: 4000,
     max_ms: 4000,
     loss: "mean",
