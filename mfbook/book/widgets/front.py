@@ -7,6 +7,7 @@ from importlib.resources import files
 #: What computes, in the order in which it is loaded. Nothing here touches a page.
 ENGINE = (
     "engine/linalg.js",
+    "engine/eigen.js",
     "engine/random.js",
     "engine/graph.js",
     "engine/gauge.js",
@@ -14,9 +15,12 @@ ENGINE = (
     "engine/step.js",
     "engine/sectors.js",
     "engine/path.js",
+    "engine/run.js",
     "engine/flow.js",
     "engine/answer.js",
     "engine/nuclear.js",
+    "engine/exclude.js",
+    "engine/levenberg.js",
     "engine/rank.js",
 )
 

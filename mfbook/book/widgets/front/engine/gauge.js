@@ -240,7 +240,9 @@ mflive.gauge = (() => {
   function timeToReach(columns, rates, basis, target) {
     const n = rates.length;
     if (!columns.length || rates[n - 1] <= 0) return Infinity;
-    const logs = columns.map((c) => coordinates(basis, c.x).map((y) => Math.log(Math.abs(y)) + c.l));
+    const logs = columns.map(({ x, l }) =>
+      coordinates(basis, x).map((y) => Math.log(Math.abs(y)) + l),
+    );
     let t = Infinity;
     for (let k = 0; k < n; k++) {
       const visible = logs.reduce((top, log) => Math.max(top, log[k]), -Infinity);
@@ -271,5 +273,7 @@ mflive.gauge = (() => {
     return t;
   }
 
-  return { DIRECT_SPREAD, LOOSE, normalised, largestCosine, orthogonalise, graded, linearFlow, timeToReach };
+  return {
+    DIRECT_SPREAD, LOOSE, normalised, largestCosine, orthogonalise, graded, linearFlow, timeToReach,
+  };
 })();

@@ -1,9 +1,9 @@
 "use strict";
 
 // One time step from a state {t, columns}. The columns that W feels follow dZ/dt = F(Z) = S(W) Z,
-// a gradient flow: its Jacobian is symmetric, and one eigendecomposition a step makes every function
-// of it exact. The step is the exponential Rosenbrock method of order five exprb53s3 (Luan &
-// Ostermann 2014). The other columns follow dx/dt = S(t) x along it by a commutator-free Magnus
+// a gradient flow: its Jacobian is symmetric, and one eigendecomposition a step makes every
+// function of it exact. The step is the exponential Rosenbrock method of order five exprb53s3
+// (Luan & Ostermann 2014). The other columns follow dx/dt = S(t) x along it by a commutator-free Magnus
 // method of order four (Blanes & Moan 2006). A plateau of any length is one step.
 mflive.Stepper = (() => {
   const { EPS, norm, eigh } = mflive.linalg;
@@ -161,7 +161,8 @@ mflive.Stepper = (() => {
       const { rates } = this.eigen, y = new Float64Array(rates.length);
       for (let k = 0; k < y.length; k++) {
         phi(h * rates[k], now);
-        y[k] = h * ((10 * now[2] - 60 * now[3]) * D2[k] + (250 / 81) * (6 * now[3] - now[2]) * D3[k]);
+        const second = 10 * now[2] - 60 * now[3], third = (250 / 81) * (6 * now[3] - now[2]);
+        y[k] = h * (second * D2[k] + third * D3[k]);
       }
       return this.outOf(y);
     }
@@ -187,10 +188,11 @@ mflive.Stepper = (() => {
       if (!this.quiet.length) return { state: this.assembled(h, Z, []), error };
       const nodes = NODES.map((theta) => this.inside(h, theta, stages));
       const passive = this.passive(h, nodes);
-      return { state: this.assembled(h, Z, passive.columns), error: Math.max(error, passive.error) };
+      error = Math.max(error, passive.error);
+      return { state: this.assembled(h, Z, passive.columns), error };
     }
 
-    // The quiet columns along Z at the four nodes. Two half steps are kept, the whole gives the error.
+    // The quiet columns along Z at the four nodes: two half steps, and one step for the error.
     passive(h, nodes) {
       const { field, quiet } = this, { d } = field;
       const S = nodes.map((Z) => field.S(field.residual(Z)));
@@ -242,7 +244,8 @@ mflive.Stepper = (() => {
       const loud = this.loud.map(({ v }, k) => ({
         ...normalised(Z.slice(k * d, k * d + d), 0), v, on: true,
       }));
-      return { t: this.state.t + h, columns: [...loud, ...quiet.map((c) => ({ ...c, on: false }))] };
+      const rest = quiet.map((c) => ({ ...c, on: false }));
+      return { t: this.state.t + h, columns: [...loud, ...rest] };
     }
   };
 })();
