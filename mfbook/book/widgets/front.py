@@ -1,4 +1,4 @@
-"""The front end of the explorers: plain JavaScript, read from the package, in the order it needs."""
+"""The front end of the explorers: plain JavaScript, in the order in which it is loaded."""
 
 from __future__ import annotations
 
