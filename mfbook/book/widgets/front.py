@@ -22,6 +22,7 @@ ENGINE = (
     "engine/exclude.js",
     "engine/levenberg.js",
     "engine/rank.js",
+    "engine/glrl.js",
 )
 
 

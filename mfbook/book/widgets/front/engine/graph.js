@@ -37,4 +37,7 @@ mflive.connectivity = (mask) => {
   return parts.every(isFull) ? "complete-bipartite" : "disconnected";
 };
 
+// Where the flow of W itself ends, from W = 0: zeros where nothing is observed.
+mflive.zeroFilled = (values) => values.map((row) => row.map((v) => v ?? 0));
+
 mflive.maskOf = (values) => values.map((row) => row.map((v) => v !== null));

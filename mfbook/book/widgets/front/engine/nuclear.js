@@ -81,8 +81,8 @@ mflive.minNuclear = (() => {
 
   return (values) => {
     const mask = mflive.maskOf(values);
-    const unit = largestEntry(values.map((row) => row.map((v) => v ?? 0))) || 1;
-    const M = values.map((row) => row.map((v) => (v ?? 0) / unit));
+    const unit = largestEntry(mflive.zeroFilled(values)) || 1;
+    const M = mflive.zeroFilled(values).map((row) => row.map((v) => v / unit));
     const free = mask.flatMap((row, i) => row.flatMap((seen, j) => (seen ? [] : [[i, j]])));
     const sum = (W) => singularValues(W).reduce((a, b) => a + b, 0);
     let W = M, best = { W: M, value: sum(M) }, bound = 0;

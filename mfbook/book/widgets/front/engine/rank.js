@@ -8,8 +8,9 @@ mflive.minRank = (() => {
 
   // A witness whose entries are so many times the data may be a step on the way to infinity.
   const BLOWN_UP = 1e4;
-  // Starts and steps for one rank, and the time in milliseconds after which no start begins.
-  const EFFORTS = [[4, 50], [16, 150], [48, 300]], PATIENCE = 2000;
+  // Starts and steps for one rank, in turn; and operations, of which a step takes entries³: about
+  // half a second a rank.
+  const EFFORTS = [[4, 50], [16, 150], [48, 300]], AFFORDABLE = 5e8;
 
   const counted = (n) => Array.from({ length: n }, (_, k) => k);
 
@@ -51,7 +52,7 @@ mflive.minRank = (() => {
 
   // Factors of width `rank` that fit, or null: from the one matrix there can be, if elimination
   // determined it, else from many starts.
-  function witness(part, rank, determined, isLate) {
+  function witness(part, rank, determined) {
     const m = part.values.length, n = part.values[0].length, entries = new mflive.Entries(part);
     if (determined) {
       const { U, s, V } = svd(determined);
@@ -60,9 +61,9 @@ mflive.minRank = (() => {
       return entries.search(A, B, 20, 2 * Math.max(part.size, largestEntry(determined)));
     }
     const rng = mflive.rng(rank);
+    let left = Math.max(AFFORDABLE / entries.target.length ** 3, 100);
     for (const [starts, steps] of EFFORTS) {
-      for (let start = 0; start < starts; start++) {
-        if (isLate()) return null;
+      for (let start = 0; start < starts && left > 0; start++, left -= steps) {
         const A = rng.normals(m, rank), B = rng.normals(rank, n);
         const found = entries.search(A, B, steps, BLOWN_UP * part.size);
         if (found) return found;
@@ -72,7 +73,7 @@ mflive.minRank = (() => {
   }
 
   // For one component, from rank 1 up: each rank is excluded, or reached, or neither and left.
-  function settled(part, isLate) {
+  function settled(part) {
     const m = part.values.length, n = part.values[0].length;
     const one = rankOne(part);
     if (one.factors) {
@@ -94,7 +95,7 @@ mflive.minRank = (() => {
         why = `a completion of rank ${rank} has other entries determined, and then ${more.why}`;
         continue;
       }
-      const factors = witness(part, rank, seen.flat().every(Boolean) ? known : null, isLate);
+      const factors = witness(part, rank, seen.flat().every(Boolean) ? known : null);
       if (factors) return { factors, bound, why };
       const excluded = rootlessPair(part, rank);
       if (excluded) {
@@ -115,8 +116,7 @@ mflive.minRank = (() => {
       const W = values.map((row) => row.map(() => 0));
       return { rank: 0, lower_bound: 0, proven: true, why, W };
     }
-    const begun = performance.now(), isLate = () => performance.now() - begun > PATIENCE;
-    const answers = parts.map((part) => settled(part, isLate));
+    const answers = parts.map(settled);
     const rank = Math.max(...answers.map(({ factors }) => factors[1].length));
     const strongest = answers.reduce((a, b) => (b.bound > a.bound ? b : a));
     const zeros = (rows, cols) => counted(rows).map(() => Array(cols).fill(0));

@@ -3,8 +3,8 @@
 // One time step from a state {t, columns}. The columns that W feels follow dZ/dt = F(Z) = S(W) Z,
 // a gradient flow: its Jacobian is symmetric, and one eigendecomposition a step makes every
 // function of it exact. The step is the exponential Rosenbrock method of order five exprb53s3
-// (Luan & Ostermann 2014). The other columns follow dx/dt = S(t) x along it by a commutator-free Magnus
-// method of order four (Blanes & Moan 2006). A plateau of any length is one step.
+// (Luan & Ostermann 2014). The other columns follow dx/dt = S(t) x along it by a commutator-free
+// Magnus method of order four (Blanes & Moan 2006). A plateau of any length is one step.
 mflive.Stepper = (() => {
   const { EPS, dot, norm, eigh } = mflive.linalg;
   const { DIRECT_SPREAD, normalised, orthogonalise, linearFlow } = mflive.gauge;
