@@ -96,16 +96,15 @@ mflive.answer = (() => {
       const fallen = Math.abs(decades(b) - decades(a)), waited = (b.t - a.t) / last.t;
       passed.push(passed[k - 1] + moved + OF_LOSS * fallen + OF_TIME * waited);
     }
+    if (samples.length === 1) return count > 0 ? [last.t] : [];
     const found = [];
-    for (let q = 0, k = 1; q < count; q++) {
-      const aim = (passed[passed.length - 1] * q) / Math.max(count - 1, 1);
+    for (let q = 0, k = 1; q < count - 1; q++) {
+      const aim = (passed[passed.length - 1] * q) / (count - 1);
       while (k < samples.length - 1 && passed[k] < aim) k++;
-      if (samples.length === 1) return [samples[0].t];
-      const share = (aim - passed[k - 1]) / (passed[k] - passed[k - 1]);
-      const inside = Math.min(Math.max(share, 0), 1);
-      found.push(samples[k - 1].t + inside * (samples[k].t - samples[k - 1].t));
+      const share = (aim - passed[k - 1]) / (passed[k] - passed[k - 1]) || 0;
+      found.push(samples[k - 1].t + share * (samples[k].t - samples[k - 1].t));
     }
-    return found;
+    return count > 0 ? [...found, last.t] : [];
   }
 
   const plain = (M) => M.map((row) => Array.from(row));
