@@ -13,6 +13,7 @@ FOLDER = Path(__file__).resolve().parent / "front"
 #: computes; never looks at a page, so that it can run in a worker
 ENGINE = (
     "engine/linalg.js",
+    "engine/eigen.js",
     "engine/random.js",
     "engine/graph.js",
     "engine/gauge.js",
@@ -20,10 +21,14 @@ ENGINE = (
     "engine/step.js",
     "engine/sectors.js",
     "engine/path.js",
+    "engine/run.js",
     "engine/flow.js",
     "engine/answer.js",
     "engine/nuclear.js",
+    "engine/exclude.js",
+    "engine/levenberg.js",
     "engine/rank.js",
+    "engine/glrl.js",
 )
 #: the loop that a worker runs around it
 SERVE = ("engine/worker.js",)

@@ -56,7 +56,9 @@ mflive.answer = (() => {
     const known = 1e-3 * samples.reduce((top, { singular }) => Math.max(top, singular[0]), 0);
     return mflive.restingTimes(samples.map(({ norm }) => norm)).map((k) => {
       const inner = k > 0 && k < samples.length - 1;
-      const found = inner ? quietest(run, samples[k - 1].t, samples[k + 1].t, samples[k]) : samples[k];
+      const found = inner
+        ? quietest(run, samples[k - 1].t, samples[k + 1].t, samples[k])
+        : samples[k];
       return { ...told(run, found), rank: found.singular.filter((s) => s > known).length };
     });
   }
@@ -91,18 +93,18 @@ mflive.answer = (() => {
       let square = 0;
       b.W.forEach((row, i) => row.forEach((w, j) => (square += (w - a.W[i][j]) ** 2)));
       const moved = size > 0 ? Math.sqrt(square) / size : 0;
-      const step = moved + OF_LOSS * Math.abs(decades(b) - decades(a)) + (OF_TIME * (b.t - a.t)) / last.t;
-      passed.push(passed[k - 1] + step);
+      const fallen = Math.abs(decades(b) - decades(a)), waited = (b.t - a.t) / last.t;
+      passed.push(passed[k - 1] + moved + OF_LOSS * fallen + OF_TIME * waited);
     }
+    if (samples.length === 1) return count > 0 ? [last.t] : [];
     const found = [];
-    for (let q = 0, k = 1; q < count; q++) {
-      const aim = (passed[passed.length - 1] * q) / Math.max(count - 1, 1);
+    for (let q = 0, k = 1; q < count - 1; q++) {
+      const aim = (passed[passed.length - 1] * q) / (count - 1);
       while (k < samples.length - 1 && passed[k] < aim) k++;
-      if (samples.length === 1) return [samples[0].t];
-      const share = (aim - passed[k - 1]) / (passed[k] - passed[k - 1]);
-      found.push(samples[k - 1].t + Math.min(Math.max(share, 0), 1) * (samples[k].t - samples[k - 1].t));
+      const share = (aim - passed[k - 1]) / (passed[k] - passed[k - 1]) || 0;
+      found.push(samples[k - 1].t + share * (samples[k].t - samples[k - 1].t));
     }
-    return found;
+    return count > 0 ? [...found, last.t] : [];
   }
 
   const plain = (M) => M.map((row) => Array.from(row));
@@ -114,8 +116,9 @@ mflive.answer = (() => {
     const samples = run.times().map((t) => reading(run, t));
     const end = samples[samples.length - 1];
     const frames = instants(samples, request.frames ?? 0).map((t) => {
-      const { W, factors: [A, B], loss, singular } = reading(run, t);
-      return { t: t / run.unit, loss: run.unit ** 2 * loss, singular_values: singular, W, A: plain(A), B: plain(B) };
+      const found = reading(run, t), [A, B] = found.factors.map(plain);
+      const { time, W, loss } = told(run, found);
+      return { t: time, loss, singular_values: found.singular, W, A, B };
     });
     return {
       converged: reason === mflive.REASONS.LOSS_REACHED,

@@ -17,12 +17,12 @@ mflive.gauge = (() => {
 
   const copied = (c) => ({ x: c.x.slice(), l: c.l, v: c.v.slice(), on: c.on });
 
-  // x · e^l as a unit vector and a log-norm.
+  // x · e^l as a unit vector and a log-norm; x is changed in place.
   function normalised(x, l) {
     const size = norm(x);
-    return size > 0
-      ? { x: x.map((entry) => entry / size), l: l + Math.log(size) }
-      : { x: new Float64Array(x.length), l: -Infinity };
+    if (!(size > 0)) return { x: x.fill(0), l: -Infinity };
+    for (let r = 0; r < x.length; r++) x[r] /= size;
+    return { x, l: l + Math.log(size) };
   }
 
   function largestCosine(columns) {
@@ -150,14 +150,15 @@ mflive.gauge = (() => {
   function linearFlow(columns, growth, basis) {
     if (!columns.length) return columns;
     const n = growth.length, top = growth[n - 1];
-    const C = columns.map((c) => ({ ...c, y: coordinates(basis, c.x) }));
     if (top - growth[0] <= DIRECT_SPREAD) {
-      const factor = growth.map((g) => Math.exp(g - top));
-      return C.map(({ y, l, v, on }) => {
-        for (let k = 0; k < n; k++) y[k] *= factor[k];
-        return { ...normalised(combined(basis, y), l + top), v, on };
+      return columns.map((c) => {
+        const y = coordinates(basis, c.x);
+        for (let k = 0; k < n; k++) y[k] *= Math.exp(growth[k] - top);
+        const { x, l } = normalised(combined(basis, y), c.l + top);
+        return { x, l, v: c.v, on: c.on };
       });
     }
+    const C = columns.map(({ x, l, v, on }) => ({ y: coordinates(basis, x), l, v: v.slice(), on }));
     makeTriangular(C);
     return orthogonalise(
       C.map(({ y, l, v, on }) => {
@@ -194,7 +195,6 @@ mflive.gauge = (() => {
   // clean while its neighbour grows by 10^1000.
   function makeTriangular(C) {
     const n = C[0].y.length, width = C[0].v.length;
-    for (const c of C) c.v = c.v.slice();
     let free = [...C];
     for (let row = n - 1; row >= n - C.length && free.length > 1; row--) {
       const part = new Map(free.map((c) => [c, Math.log(Math.abs(c.y[row])) + c.l]));
@@ -240,7 +240,9 @@ mflive.gauge = (() => {
   function timeToReach(columns, rates, basis, target) {
     const n = rates.length;
     if (!columns.length || rates[n - 1] <= 0) return Infinity;
-    const logs = columns.map((c) => coordinates(basis, c.x).map((y) => Math.log(Math.abs(y)) + c.l));
+    const logs = columns.map(({ x, l }) =>
+      coordinates(basis, x).map((y) => Math.log(Math.abs(y)) + l),
+    );
     let t = Infinity;
     for (let k = 0; k < n; k++) {
       const visible = logs.reduce((top, log) => Math.max(top, log[k]), -Infinity);
@@ -271,5 +273,7 @@ mflive.gauge = (() => {
     return t;
   }
 
-  return { DIRECT_SPREAD, LOOSE, normalised, largestCosine, orthogonalise, graded, linearFlow, timeToReach };
+  return {
+    DIRECT_SPREAD, LOOSE, normalised, largestCosine, orthogonalise, graded, linearFlow, timeToReach,
+  };
 })();

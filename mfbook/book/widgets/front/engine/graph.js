@@ -7,7 +7,8 @@ mflive.components = (mask) => {
   const rowsLeft = new Set(mask.flatMap((row, i) => (row.some(Boolean) ? [i] : [])));
   const found = [];
   while (rowsLeft.size) {
-    const first = Math.min(...rowsLeft), rows = new Set([first]), cols = new Set(), waiting = [first];
+    const first = Math.min(...rowsLeft), waiting = [first];
+    const rows = new Set(waiting), cols = new Set();
     rowsLeft.delete(first);
     while (waiting.length) {
       mask[waiting.pop()].forEach((seen, j) => {
@@ -32,8 +33,11 @@ mflive.connectivity = (mask) => {
   const parts = mflive.components(mask);
   if (!parts.length) throw new Error("no entry is observed: the graph is empty; observe one");
   if (parts.length === 1) return "connected";
-  const complete = parts.every(({ rows, cols }) => rows.every((i) => cols.every((j) => mask[i][j])));
-  return complete ? "complete-bipartite" : "disconnected";
+  const isFull = ({ rows, cols }) => rows.every((i) => cols.every((j) => mask[i][j]));
+  return parts.every(isFull) ? "complete-bipartite" : "disconnected";
 };
+
+// Where the flow of W itself ends, from W = 0: zeros where nothing is observed.
+mflive.zeroFilled = (values) => values.map((row) => row.map((v) => v ?? 0));
 
 mflive.maskOf = (values) => values.map((row) => row.map((v) => v !== null));

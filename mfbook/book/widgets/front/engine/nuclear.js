@@ -7,7 +7,7 @@
 // Σ √(σ² + μ²) is smooth and convex, and Newton's method follows its minimum as μ falls. Where its
 // derivative Y off Ω is zero, it is a dual point, and the gap is of the size of μ.
 mflive.minNuclear = (() => {
-  const { EPS, eigh, singularValues, solvePositive, largestEntry } = mflive.linalg;
+  const { EPS, dot, eigh, singularValues, solvePositive, largestEntry } = mflive.linalg;
   // The gap, in units of the value, that is sought, and that counts as proof.
   const AIM = 1e-10, ENOUGH = 1e-6;
   const FALL = 0.25, LEAST = 1e-13, NEWTON_STEPS = 25;
@@ -30,7 +30,9 @@ mflive.minNuclear = (() => {
       return Array.from({ length: m }, (_, i) =>
         Array.from({ length: n }, (_, j) => {
           let sum = 0;
-          for (let k = 0; k < p; k++) sum += (lambda[k] / roots[k]) * Q[k * p + i] * Q[k * p + m + j];
+          for (let k = 0; k < p; k++) {
+            sum += (lambda[k] / roots[k]) * Q[k * p + i] * Q[k * p + m + j];
+          }
           return sum;
         }),
       );
@@ -51,7 +53,7 @@ mflive.minNuclear = (() => {
         }
       }
       for (let a = 0; a < u; a++) {
-        for (let b = 0; b <= a; b++) H[a * u + b] = H[b * u + a] = mflive.linalg.dot(rows[a], rows[b]);
+        for (let b = 0; b <= a; b++) H[a * u + b] = H[b * u + a] = dot(rows[a], rows[b]);
       }
       return H;
     }
@@ -79,8 +81,8 @@ mflive.minNuclear = (() => {
 
   return (values) => {
     const mask = mflive.maskOf(values);
-    const unit = largestEntry(values.map((row) => row.map((v) => v ?? 0))) || 1;
-    const M = values.map((row) => row.map((v) => (v ?? 0) / unit));
+    const unit = largestEntry(mflive.zeroFilled(values)) || 1;
+    const M = mflive.zeroFilled(values).map((row) => row.map((v) => v / unit));
     const free = mask.flatMap((row, i) => row.flatMap((seen, j) => (seen ? [] : [[i, j]])));
     const sum = (W) => singularValues(W).reduce((a, b) => a + b, 0);
     let W = M, best = { W: M, value: sum(M) }, bound = 0;
@@ -90,7 +92,7 @@ mflive.minNuclear = (() => {
         const slope = at.gradient, g = Float64Array.from(free, ([i, j]) => slope[i][j]);
         const move = solvePositive(at.hessian(free), g);
         if (!move) break;
-        const decrement = mflive.linalg.dot(g, move);
+        const decrement = dot(g, move);
         const moved = (share) => {
           const V = W.map((row) => row.slice());
           free.forEach(([i, j], e) => (V[i][j] -= share * move[e]));

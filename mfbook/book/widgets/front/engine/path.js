@@ -137,7 +137,8 @@ mflive.Path = (() => {
         for (const c of columns) c.on = c.l >= this.felt;
       } else {
         // One that has been felt stays so until it is a hundred times below the threshold.
-        for (const c of columns) c.on = c.l >= this.felt || (c.on && c.l >= this.felt - Math.log(100));
+        const kept = this.felt - Math.log(100);
+        for (const c of columns) c.on = c.l >= this.felt || (c.on && c.l >= kept);
       }
       return { t, columns };
     }

@@ -183,7 +183,8 @@ mflive.rng = (() => {
 
     // A matrix of normal numbers, drawn row after row.
     normals(rows, columns) {
-      return Array.from({ length: rows }, () => Array.from({ length: columns }, () => this.normal()));
+      const row = () => Array.from({ length: columns }, () => this.normal());
+      return Array.from({ length: rows }, row);
     }
   }
 
@@ -199,11 +200,13 @@ mflive.smallInit = (m, n, seed, width = Math.min(m, n)) => {
 // Those of mf.populations: a mask with `size` entries, and a product of Gaussian factors.
 mflive.randomMask = (rng, m, n, size) => {
   const mask = Array.from({ length: m }, () => Array(n).fill(false));
-  for (const place of rng.permutation(m * n).slice(0, size)) mask[Math.floor(place / n)][place % n] = true;
+  for (const place of rng.permutation(m * n).slice(0, size)) {
+    mask[Math.floor(place / n)][place % n] = true;
+  }
   return mask;
 };
 
 mflive.randomLowRank = (rng, m, n, rank) => {
   const A = rng.normals(m, rank), B = rng.normals(rank, n);
-  return A.map((row) => Array.from({ length: n }, (_, j) => row.reduce((sum, a, k) => sum + a * B[k][j], 0)));
+  return rank ? mflive.linalg.product(A, B) : A.map(() => Array(n).fill(0));
 };

@@ -30,7 +30,8 @@ mflive.sectors = (() => {
         }
       }
       const length = norm(Z);
-      const linear = field.S(field.residual(Z.map((z) => z / length))).map((s, at) => s - atZero[at]);
+      const there = field.S(field.residual(Z.map((z) => z / length)));
+      const linear = there.map((s, at) => s - atZero[at]);
       const images = [atZero, linear].flatMap((S) =>
         E.map((vector) => field.times(S, p, vector).map((x) => x / size)),
       );

@@ -1,12 +1,12 @@
 "use strict";
 
 // One time step from a state {t, columns}. The columns that W feels follow dZ/dt = F(Z) = S(W) Z,
-// a gradient flow: its Jacobian is symmetric, and one eigendecomposition a step makes every function
-// of it exact. The step is the exponential Rosenbrock method of order five exprb53s3 (Luan &
-// Ostermann 2014). The other columns follow dx/dt = S(t) x along it by a commutator-free Magnus
-// method of order four (Blanes & Moan 2006). A plateau of any length is one step.
+// a gradient flow: its Jacobian is symmetric, and one eigendecomposition a step makes every
+// function of it exact. The step is the exponential Rosenbrock method of order five exprb53s3
+// (Luan & Ostermann 2014). The other columns follow dx/dt = S(t) x along it by a commutator-free
+// Magnus method of order four (Blanes & Moan 2006). A plateau of any length is one step.
 mflive.Stepper = (() => {
-  const { EPS, norm, eigh } = mflive.linalg;
+  const { EPS, dot, norm, eigh } = mflive.linalg;
   const { DIRECT_SPREAD, normalised, orthogonalise, linearFlow } = mflive.gauge;
 
   const C2 = 0.5, C3 = 0.9;
@@ -42,8 +42,19 @@ mflive.Stepper = (() => {
 
   function sizes(Z, d) {
     const found = [];
-    for (let at = 0; at < Z.length; at += d) found.push(norm(Z.subarray(at, at + d)));
+    for (let at = 0; at < Z.length; at += d) {
+      let square = 0;
+      for (let r = 0; r < d; r++) square += Z[at + r] * Z[at + r];
+      found.push(Math.sqrt(square));
+    }
     return found;
+  }
+
+  // ‖factor x − y‖
+  function apart(x, factor, y) {
+    let square = 0;
+    for (let r = 0; r < x.length; r++) square += (factor * x[r] - y[r]) ** 2;
+    return Math.sqrt(square);
   }
 
   return class {
@@ -112,8 +123,10 @@ mflive.Stepper = (() => {
       return x;
     }
 
+    // Z + shift, in place of the shift.
     moved(shift) {
-      return this.Z.map((z, i) => z + shift[i]);
+      for (let i = 0; i < shift.length; i++) shift[i] += this.Z[i];
+      return shift;
     }
 
     // F(Z + shift) − F(Z) − J shift in the coordinates of the eigenvectors, where the shift is y.
@@ -161,7 +174,8 @@ mflive.Stepper = (() => {
       const { rates } = this.eigen, y = new Float64Array(rates.length);
       for (let k = 0; k < y.length; k++) {
         phi(h * rates[k], now);
-        y[k] = h * ((10 * now[2] - 60 * now[3]) * D2[k] + (250 / 81) * (6 * now[3] - now[2]) * D3[k]);
+        const second = 10 * now[2] - 60 * now[3], third = (250 / 81) * (6 * now[3] - now[2]);
+        y[k] = h * (second * D2[k] + third * D3[k]);
       }
       return this.outOf(y);
     }
@@ -187,18 +201,20 @@ mflive.Stepper = (() => {
       if (!this.quiet.length) return { state: this.assembled(h, Z, []), error };
       const nodes = NODES.map((theta) => this.inside(h, theta, stages));
       const passive = this.passive(h, nodes);
-      return { state: this.assembled(h, Z, passive.columns), error: Math.max(error, passive.error) };
+      error = Math.max(error, passive.error);
+      return { state: this.assembled(h, Z, passive.columns), error };
     }
 
-    // The quiet columns along Z at the four nodes. Two half steps are kept, the whole gives the error.
+    // The quiet columns along Z at the four nodes: two half steps, and one step for the error.
     passive(h, nodes) {
       const { field, quiet } = this, { d } = field;
       const S = nodes.map((Z) => field.S(field.residual(Z)));
       const sum = (weights) => {
         const total = new Float64Array(d * d);
-        weights.forEach((w, n) => {
-          for (let at = 0; at < total.length; at++) total[at] += w * S[n][at];
-        });
+        for (let n = 0; n < 4; n++) {
+          const w = weights[n], of = S[n];
+          for (let at = 0; at < total.length; at++) total[at] += w * of[at];
+        }
         return total;
       };
       const moment = NODES.map((node) => (node - 0.5) / 4);
@@ -226,13 +242,12 @@ mflive.Stepper = (() => {
           // The gauges of the two differ; sizes and the leading direction do not.
           gap = Math.max(gap, Math.abs(off) / Math.max(1, Math.abs(c.l - start[k])));
         } else {
-          const scale = Math.exp(off);
-          gap = Math.max(gap, norm(c.x.map((x, r) => other.x[r] * scale - x)));
+          gap = Math.max(gap, apart(other.x, Math.exp(off), c.x));
         }
       });
       if (long && fine[0].l > -Infinity) {
-        const cosine = mflive.linalg.dot(coarse[0].x, fine[0].x);
-        gap = Math.max(gap, norm(coarse[0].x.map((x, r) => x - cosine * fine[0].x[r])));
+        const cosine = dot(coarse[0].x, fine[0].x);
+        gap = Math.max(gap, apart(fine[0].x, cosine, coarse[0].x));
       }
       return { columns: fine, error: gap / 15 }; // 2⁴ − 1, Richardson
     }
@@ -242,7 +257,8 @@ mflive.Stepper = (() => {
       const loud = this.loud.map(({ v }, k) => ({
         ...normalised(Z.slice(k * d, k * d + d), 0), v, on: true,
       }));
-      return { t: this.state.t + h, columns: [...loud, ...quiet.map((c) => ({ ...c, on: false }))] };
+      const rest = quiet.map((c) => ({ ...c, on: false }));
+      return { t: this.state.t + h, columns: [...loud, ...rest] };
     }
   };
 })();

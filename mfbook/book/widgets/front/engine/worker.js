@@ -7,6 +7,7 @@ onmessage = ({ data: { id, request } }) => {
     flow: mflive.answer,
     minNuclear: ({ values }) => mflive.minNuclear(values),
     minRank: ({ values }) => mflive.minRank(values),
+    glrl: mflive.glrl,
   };
   try {
     postMessage({ id, answer: tasks[request.task ?? "flow"](request) });

@@ -176,15 +176,13 @@ mflive.explorers.predict = (() => {
       }
       waiting.replaceChildren(
         el(
+          "p",
+          { class: "mfx-caption" },
+          "The columns that wait. Each grows at its rate, until the first has the size α⁰ = 1.",
+        ),
+        el(
           "table",
-          { class: "mfx-table" },
-          el(
-            "caption",
-            {},
-            "The columns that wait. Each grows at its rate, until the first has the size 1 = α",
-            el("sup", {}, "0"),
-            ".",
-          ),
+          { class: "mfx-table", "aria-label": "The columns that wait" },
           el(
             "thead",
             {},

@@ -56,7 +56,7 @@ mflive.explorers.time = (() => {
   const dot = (a, b) => a.reduce((sum, x, k) => sum + x * b[k], 0);
 
   function arrows(frame, axes, width) {
-    const side = Math.min(width, 270);
+    const side = Math.min(width, 240);
     const all = stacked(frame.A, frame.B).map((row) => axes.map((axis) => dot(row, axis)));
     const m = frame.A.length;
     const longest = Math.max(...all.map(([x, y]) => Math.hypot(x, y ?? 0)));
@@ -74,6 +74,7 @@ mflive.explorers.time = (() => {
       svg("line", { class: "mfx-grid-line", x1: 0, x2: side, y1: middle, y2: middle }),
       svg("line", { class: "mfx-grid-line", x1: middle, x2: middle, y1: 0, y2: side }),
     );
+    const named = [];
     all.forEach(([x, y = 0], k) => {
       const [a, b] = longest ? [(reach * x) / longest, (-reach * y) / longest] : [0, 0];
       const length = Math.hypot(a, b);
@@ -93,15 +94,17 @@ mflive.explorers.time = (() => {
       if (length > 16) {
         // Rows of A are named on one side of their arrows, columns of B on the other.
         const aside = k < m ? 10 : -10;
+        const at = [
+          middle + a * (1 + 7 / length) + (aside * b) / length,
+          middle + b * (1 + 7 / length) - (aside * a) / length + 4,
+        ];
+        // A name that would stand on another is left out.
+        if (named.some(([u, v]) => Math.hypot(at[0] - u, at[1] - v) < 15)) return;
+        named.push(at);
         root.append(
           svg(
             "text",
-            {
-              class: "mfx-halo",
-              x: middle + a * (1 + 7 / length) + (aside * b) / length,
-              y: middle + b * (1 + 7 / length) - (aside * a) / length + 4,
-              "text-anchor": "middle",
-            },
+            { class: "mfx-halo", x: at[0], y: at[1], "text-anchor": "middle" },
             `${k < m ? "a" : "b"}${subscript(k < m ? k + 1 : k - m + 1)}`,
           ),
         );

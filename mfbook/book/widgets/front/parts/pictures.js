@@ -143,7 +143,7 @@ mflive.pictures = (() => {
       height - bottom - ((height - top - bottom) * (value - y[0])) / (y[1] - y[0] || 1);
     const write = (value) => mflive.numbers.digits(value, 3);
     const root = svg("svg", { class: "mfx-chart", width, height, role: "img", "aria-label": name });
-    for (const value of xticks ?? ticks(...x, Math.max(2, width / 110))) {
+    for (const value of xticks ?? ticks(...x, Math.max(3, width / 110))) {
       root.append(
         svg("line", {
           class: "mfx-grid-line",
