@@ -95,11 +95,15 @@ __all__ = [
     "small_init",
     "sweep",
     "taylor_flow",
+    "widgets",
 ]
 
 
 def __getattr__(name: str) -> ModuleType:
-    """Load `mf.plots` at its first use: matplotlib takes longer to import than all the rest."""
+    """Load `mf.plots` and `mf.widgets` at their first use: matplotlib takes longer to import than
+    all the rest, and few calls need explorers."""
     if name == "plots":
         return import_module("mfbook.book.plots")
+    if name == "widgets":
+        return import_module("mfbook.book.widgets")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -24,6 +24,7 @@ FENCE = re.compile(r"^(:{3,}|`{3,})\{([\w:-]+)\}[ \t]*(.*)$")
 OPTION = re.compile(r"^:([\w-]+):[ \t]*(.*)$")
 ROLE = re.compile(r"\{([a-z:]+)\}`([^`]+)`")
 LABELLED = re.compile(r"^\$\$ *\(([\w-]+)\) *$", re.M)
+DRAWING = re.compile(r'<svg [^>]*aria-label="([^"]*)"[^>]*>.*?</svg>', re.S)
 LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)\.(md|ipynb)(#[^)\s]*)?\)")
 
 
@@ -289,12 +290,17 @@ def notebook(name: str, book: Book) -> nbformat.NotebookNode:
 
 
 def linked_to_notebooks(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """A stored output whose cards of claims link to the notebooks and not to built pages."""
+    """A stored output whose cards of claims link to the notebooks and not to built pages.
+
+    JupyterLab takes drawings out of what it has not seen run, and would leave their letters: the
+    name of the drawing says more.
+    """
     html = output.get("data", {}).get("text/html")
     if html is None:
         return output
     changed = deepcopy(output)
-    changed.data["text/html"] = re.sub(r'href="([\w/.-]+)\.html#', r'href="\1.ipynb#', html)
+    html = re.sub(r'href="([\w/.-]+)\.html#', r'href="\1.ipynb#', html)
+    changed.data["text/html"] = DRAWING.sub(r"<p>\1</p>", html)
     return changed
 
 

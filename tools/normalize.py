@@ -9,6 +9,8 @@ import re
 import nbformat
 
 ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+")
+VIEW = "application/vnd.jupyter.widget-view+json"
+STATE = "application/vnd.jupyter.widget-state+json"
 
 
 def normalize(notebook: nbformat.NotebookNode) -> None:
@@ -16,7 +18,7 @@ def normalize(notebook: nbformat.NotebookNode) -> None:
     notebook.metadata.pop("language_info", None)
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs = [_without_addresses(output) for output in _merged(cell.outputs)]
+            cell.outputs = [_still(_without_addresses(output)) for output in _merged(cell.outputs)]
     _name_cells(notebook)
     _name_widgets(notebook)
 
@@ -42,6 +44,13 @@ def _without_addresses(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return output
 
 
+def _still(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """A view needs its kernel; what has HTML beside it shows that where none runs."""
+    if "text/html" in output.get("data", {}):
+        output.data.pop(VIEW, None)
+    return output
+
+
 def _name_cells(notebook: nbformat.NotebookNode) -> None:
     """Name a cell after its content, so that a new cell renames no other."""
     seen: dict[str, int] = {}
@@ -58,16 +67,15 @@ def _name_widgets(notebook: nbformat.NotebookNode) -> None:
         for cell in notebook.cells
         for output in cell.get("outputs", [])
         for kind, view in output.get("data", {}).items()
-        if kind == "application/vnd.jupyter.widget-view+json"
+        if kind == VIEW
     ]
+    if not models:
+        notebook.metadata.pop("widgets", None)
+        return
     text = json.dumps({"cells": notebook.cells, "widgets": notebook.metadata.get("widgets", {})})
     # A view's own parts are named only in the widgets' state, reached from the view.
     order = dict.fromkeys(models)
-    state = (
-        notebook.metadata.get("widgets", {})
-        .get("application/vnd.jupyter.widget-state+json", {})
-        .get("state", {})
-    )
+    state = notebook.metadata.get("widgets", {}).get(STATE, {}).get("state", {})
     queue = list(order)
     while queue:
         for found in re.findall(r"IPY_MODEL_([0-9a-f]{32})", json.dumps(state.get(queue.pop(0)))):
@@ -76,9 +84,9 @@ def _name_widgets(notebook: nbformat.NotebookNode) -> None:
                 queue.append(found)
     for number, model in enumerate(order):
         text = text.replace(model, f"{number:032x}")
-    if order:
-        renamed = json.loads(text)
-        notebook.cells = nbformat.from_dict(renamed["cells"])
-        widgets = renamed["widgets"]["application/vnd.jupyter.widget-state+json"]
-        widgets["state"] = {name: widgets["state"][name] for name in sorted(widgets["state"])}
-        notebook.metadata.widgets = nbformat.from_dict(renamed["widgets"])
+    renamed = json.loads(text)
+    notebook.cells = nbformat.from_dict(renamed["cells"])
+    widgets = renamed["widgets"][STATE]
+    shown = sorted(f"{number:032x}" for number in range(len(order)))
+    widgets["state"] = {name: widgets["state"][name] for name in shown if name in widgets["state"]}
+    notebook.metadata.widgets = nbformat.from_dict(renamed["widgets"])

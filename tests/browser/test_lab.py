@@ -126,3 +126,50 @@ def test_a_chapter_reads_well(browser, lab):
     assert page.locator(".jp-RenderedMarkdown details[open]").count() == 0
     assert page.locator(".jp-CodeCell .jp-InputPlaceholder, .jp-Placeholder").count() > 0
     page.close()
+
+
+def test_an_explorer_is_answered_by_the_kernel(browser, lab):
+    """A slider moves the answer, what is typed reaches the next cell, and the book stays whole."""
+    address, _ = lab
+    before = state_of_the_book()
+    page = browser.new_page(viewport={"width": 1280, "height": 2400})
+    opened(page, address, "explore")
+    page.get_by_text("| Idle").wait_for(timeout=PATIENCE)
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    said = page.locator("section.mfx .mfx-said").first
+
+    def settled() -> str:
+        page.wait_for_function(
+            "() => document.querySelector('section.mfx .mfx-said')?.textContent"
+            " && !document.querySelector('section.mfx.mfx-busy')",
+            timeout=PATIENCE,
+        )
+        return said.inner_text()
+
+    def changed(old: str) -> str:
+        page.wait_for_function(
+            "old => document.querySelector('section.mfx .mfx-said').innerText !== old",
+            arg=old,
+            timeout=PATIENCE,
+        )
+        return settled()
+
+    first = settled()
+    # Ten to the −100 and −8, and the rank that each of them learns.
+    assert "10−100" in first and "rank 1, the smallest" in first
+    slider = page.locator("section.mfx input[type=range]").first
+    slider.focus()
+    page.keyboard.press("ArrowLeft")
+    moved = changed(first)
+    assert "10−50" in moved
+    # The key went to the slider alone: the notebook is still at the same cell, in the same mode.
+    assert page.locator("section.mfx").count() == 1
+    page.get_by_label("row 1, column 1").fill("7")
+    assert "rank 2, the smallest" in changed(moved)
+    last = page.locator(".jp-CodeCell").last
+    last.locator(".cm-content").click()
+    page.keyboard.press("Control+Enter")
+    last.get_by_text("MatrixCompletion('7 2").wait_for(timeout=PATIENCE)
+    page.close()
+    assert state_of_the_book() == before

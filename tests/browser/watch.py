@@ -177,7 +177,7 @@ def axe_source() -> str:
     return files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8")
 
 
-def axe_violations(page: Page, rules: dict[str, object]) -> list[str]:
+def axe_violations(page: Page, rules: dict[str, object], within: str = "html") -> list[str]:
     """What axe-core calls serious or critical, each with the first elements concerned."""
     if not page.evaluate("() => 'axe' in window"):
         page.evaluate(axe_source())
@@ -186,8 +186,8 @@ def axe_violations(page: Page, rules: dict[str, object]) -> list[str]:
     # Axe's preloading asks for style sheets at addresses that it resolves wrongly.
     options = {"preload": False, "resultTypes": ["violations"], **rules}
     found = page.evaluate(
-        "async options => (await axe.run({exclude: [['mjx-container > *']]}, options)).violations",
-        options,
+        "async ([context, options]) => (await axe.run(context, options)).violations",
+        [{"include": [[within]], "exclude": [["mjx-container > *"]]}, options],
     )
     return [
         f"{one['id']} ({one['impact']}): {one['help']}: "

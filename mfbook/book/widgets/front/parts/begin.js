@@ -1,0 +1,4 @@
+"use strict";
+// What explorers are: a title, a question, and how they begin.
+
+mflive.explorers = {};

@@ -1,0 +1,95 @@
+"use strict";
+// The frame of every explorer, and its two homes: an element of a page, a view in a notebook.
+
+mflive.shell = (() => {
+  const { el } = mflive.dom;
+
+  // What an explorer is given: where to draw, what it begins with, whom to ask, where its state
+  // goes, and how it says something in words.
+  function open(host, { kind, spec, ask, where, keep = () => {} }) {
+    const explorer = mflive.explorers[kind];
+    const said = el("p", { class: "mfx-said", role: "status" });
+    const wrong = el("p", { class: "mfx-wrong", role: "alert", hidden: true });
+    const body = el("div", { class: "mfx-body" });
+    const box = el(
+      "section",
+      { class: `mfx mfx-${kind}`, "aria-label": `Explorer: ${explorer.title}` },
+      el("p", { class: "mfx-title" }, explorer.title),
+      el("p", { class: "mfx-question" }, explorer.question),
+      body,
+      wrong,
+      said,
+    );
+    // Arrow keys belong to the control that has the focus, not to the notebook around it.
+    box.addEventListener("keydown", (event) => event.stopPropagation());
+    host.replaceChildren(box);
+    const state = { ...spec.state };
+    const outside = where === "page" ? mflive.link.read(kind, spec.state) : {};
+    const complain = (words) => {
+      wrong.textContent = words;
+      wrong.hidden = !words;
+    };
+    const odd =
+      outside.error ?? (outside.state && explorer.refuse?.({ ...state, ...outside.state }, spec));
+    if (odd) complain(`${odd} Here is what the page begins with instead.`);
+    else Object.assign(state, outside.state);
+    explorer.begin({
+      body,
+      said,
+      spec,
+      state,
+      ask,
+      where,
+      complain,
+      say: (words) => mflive.dom.tell(said, words),
+      busy: (now) => box.classList.toggle("mfx-busy", now),
+      keep: () => keep({ ...state }),
+    });
+    if (outside.state && !odd) box.scrollIntoView({ block: "start" });
+  }
+
+  // In a page: the figure that stands there stays for print, and the explorer opens above it when
+  // the reader comes near.
+  class Element extends HTMLElement {
+    connectedCallback() {
+      if (this.live) return;
+      const kept = el("div", { class: "mfx-static" });
+      kept.append(...this.childNodes);
+      this.live = el("div", { class: "mfx-live" });
+      this.append(this.live, kept);
+      const start = () => {
+        open(this.live, {
+          kind: this.getAttribute("kind"),
+          spec: JSON.parse(this.dataset.spec),
+          ask: mflive.ask.inThisPage(),
+          where: "page",
+        });
+      };
+      start();
+      window.addEventListener("hashchange", () => {
+        if (mflive.link.read(this.getAttribute("kind"), JSON.parse(this.dataset.spec).state).state)
+          start();
+      });
+    }
+  }
+
+  // In a notebook: the view of a widget whose Python object answers.
+  function render({ model, el: host }) {
+    open(host, {
+      kind: model.get("kind"),
+      spec: model.get("spec"),
+      ask: mflive.ask.inPython(model),
+      where: "notebook",
+      keep: (state) => {
+        model.set("state", state);
+        model.save_changes();
+      },
+    });
+  }
+
+  function inPages() {
+    if (!customElements.get("mf-explorer")) customElements.define("mf-explorer", Element);
+  }
+
+  return { render, inPages };
+})();

@@ -1,0 +1,400 @@
+"""The explorers in the built pages, opened from a file: alive, fit for all, and asking nobody."""
+
+from contextlib import ExitStack
+
+import numpy as np
+import pytest
+
+import mfbook as mf
+from mfbook.book.widgets import front
+from tests.browser.conftest import HTML
+from tests.browser.test_pages import PAGES
+from tests.browser.watch import axe_violations, load, sticking_out, watched
+
+PLACES = {
+    "matrix": "book/explore.html",
+    "mask": "book/data/connectivity.html",
+    "scale": "book/numerics/small.html",
+    "time": "book/numerics/flow.html",
+    "seed": "book/bias/seed.html",
+    "predict": "book/dynamics/traversal.html",
+    "map": "book/bias/map.html",
+}
+every_kind = pytest.mark.parametrize("kind", PLACES)
+PATIENCE = 30_000
+# A page that has to wait for the worker's first answer, which compiles while it runs.
+SAID = "section.mfx .mfx-said"
+ROBOT = "<img src=x onerror=\"document.title='caught'\">"
+
+
+@pytest.fixture
+def opened(browser):
+    """Open a page of the book as a file; whatever goes wrong meanwhile fails the test."""
+    with ExitStack() as tabs:
+        seen = []
+
+        def opened(path: str, fragment: str = "", media: dict | None = None):
+            address = (HTML / path).as_uri()
+            page, wrong = tabs.enter_context(watched(browser, address))
+            seen.append(wrong)
+            page.emulate_media(**(media or {}))
+            load(page, address + fragment)
+            page.locator("mf-explorer").first.scroll_into_view_if_needed()
+            settled(page)
+            return page
+
+        yield opened
+        assert not any(seen)
+
+
+def settled(page) -> str:
+    """Wait until the first explorer has said something and computes no more; return it."""
+    page.wait_for_function(
+        f"() => document.querySelector('{SAID}')?.textContent"
+        " && !document.querySelector('section.mfx.mfx-busy')",
+        timeout=PATIENCE,
+    )
+    return page.locator(SAID).first.inner_text()
+
+
+def changed(page, before: str) -> str:
+    page.wait_for_function(
+        "([where, before]) => document.querySelector(where).innerText !== before",
+        arg=[SAID, before],
+        timeout=PATIENCE,
+    )
+    return settled(page)
+
+
+@every_kind
+def test_it_lives_without_a_server(opened, kind):
+    page = opened(PLACES[kind])
+    assert page.locator(f"mf-explorer[kind={kind}] section.mfx-{kind}").count() == 1
+    assert page.locator(".mfx-static").first.is_hidden()
+    assert not page.locator(".mfx-wrong:visible").count()
+
+
+@every_kind
+def test_without_scripts_the_figure_stays(browser, kind):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto((HTML / PLACES[kind]).as_uri())
+    assert page.locator("mf-explorer table").first.is_visible()
+    assert page.locator("mf-explorer .mfx-title").inner_text()
+    context.close()
+
+
+@every_kind
+@pytest.mark.parametrize("width", [360, 1200, 1600])
+def test_it_fits_and_axe_finds_nothing(opened, kind, width):
+    page = opened(PLACES[kind])
+    page.set_viewport_size({"width": width, "height": 900})
+    page.wait_for_timeout(200)
+    assert not [one for one in sticking_out(page) if "mfx" in one]
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)
+        page.wait_for_function(f"document.documentElement.dataset.theme === '{theme}'")
+        assert not axe_violations(page, {}, within="mf-explorer")
+
+
+@every_kind
+def test_its_controls_have_names_and_are_reached_with_the_keyboard(opened, kind):
+    page = opened(PLACES[kind])
+    controls = page.locator("section.mfx :is(input, button, textarea, summary):visible")
+    nameless = controls.evaluate_all(
+        """all => all.filter(one => !(one.getAttribute('aria-label') || one.textContent.trim()
+          || [...(one.labels || [])].some(label => label.textContent.trim())))
+          .map(one => one.outerHTML)"""
+    )
+    assert not nameless
+    assert not controls.evaluate_all("all => all.filter(one => one.tabIndex < 0).length")
+
+
+@pytest.mark.parametrize("kind", ["matrix", "scale", "seed", "map"])
+def test_a_slider_moves_with_the_keyboard(opened, kind):
+    page = opened(PLACES[kind])
+    before = settled(page) + page.locator(".mfx").first.inner_text()
+    slider = page.locator("section.mfx input[type=range]:visible").first
+    slider.focus()
+    spoken = slider.get_attribute("aria-valuetext")
+    page.keyboard.press("ArrowLeft")
+    assert slider.get_attribute("aria-valuetext") != spoken
+    settled(page)
+    assert settled(page) + page.locator(".mfx").first.inner_text() != before
+
+
+def test_one_entry_flips_the_regime(opened):
+    page = opened(PLACES["mask"])
+    before = settled(page)
+    assert "learns rank 2, where the smallest is 1" in before
+    button = page.get_by_role("button", name="row 1, column 3")
+    button.focus()
+    page.keyboard.press("Enter")
+    after = changed(page, before)
+    assert "learns rank 1, the smallest" in after
+    assert button.get_attribute("aria-pressed") == "true"
+    page.keyboard.press("ArrowRight")
+    focused = page.evaluate("document.activeElement.getAttribute('aria-label')")
+    assert focused.startswith("row 1, column 4")
+
+
+def test_the_scale_freezes_the_value_or_sends_it_away(opened):
+    page = opened(PLACES["scale"], "#explorer=scale&example=M5&scale=-1000&c=20")
+    assert "becomes 40: the matrix of rank 1" in settled(page)
+    before = settled(page)
+    page.get_by_label("the one that runs away").check()
+    assert "it has run away from −3" in changed(page, before)
+
+
+def test_time_goes_from_rest_to_rest(opened):
+    page = opened(PLACES["time"], media={"reduced_motion": "reduce"})
+    page.get_by_role("button", name="rest at rank 0").click()
+    phase = page.locator(".mfx-strong").first
+    assert "saddle of rank 0" in phase.inner_text()
+    # Without motion, Play goes on to the next stage of the run.
+    page.get_by_role("button", name="Play").click()
+    assert "Leaving rank 0 for rank 1" in phase.inner_text()
+    page.get_by_role("button", name="the end").click()
+    assert "Arrived, at rank" in phase.inner_text()
+
+
+def test_the_entry_follows_the_angle(opened):
+    page = opened(PLACES["seed"], "#explorer=seed&angle=90&scale=-20")
+    assert "√5 cos 90° = 0 for the entry" in settled(page)
+    before = settled(page)
+    slider = page.locator("section.mfx input[type=range]:visible").first
+    slider.focus()
+    page.keyboard.press("Home")
+    for _ in range(3):
+        if "√5 cos 0°" in (before := changed(page, before)):
+            break
+    assert "learns 2.236" in before
+
+
+def test_a_prediction_is_held_against_the_run(opened):
+    page = opened(PLACES["predict"], "#explorer=predict&example=diagonal")
+    before = settled(page)
+    assert page.get_by_role("button", name="On to the next saddle").is_disabled()
+    page.get_by_role("button", name="Run it").click()
+    # The loss is a mean over four entries: all times are twice those of the chapter.
+    assert "came at 1 · ln 1/α, as the timetable says" in changed(page, before)
+
+
+def test_the_problems_of_the_map_are_those_of_the_package(opened):
+    page = opened(PLACES["map"])
+    number = page.locator("section.mfx input[type=number]").first
+    problems, _ = mf.populations.connected_population(2, 2024)
+    for k in (3, 71, 107):
+        before = settled(page)
+        number.fill(str(k))
+        assert f"Problem {k}," in changed(page, before)
+        seen = page.locator("section.mfx td.mfx-seen").all_inner_texts()
+        values = [float(word.replace("−", "-")) for word in seen]
+        # They are written to three digits, and what is learned is right to 1e-4 of the data.
+        there = problems[k].targets
+        assert np.abs(np.array(values) - there).max() < 6e-3 * np.abs(there).max()
+    page.get_by_role("button", name="Next exception").click()
+    assert "where the smallest" in changed(page, before)
+
+
+# ---- a matrix of one's own
+
+TEXTS = [
+    "1 2; 3 ?",
+    "1 2 ?\n3 ? ?\n? ? 5\n",
+    "1,,−3.5\n,NA,2\n",
+    "[[1, 2], [3, nan]]",
+    "[[1. 2.]\n [3. nan]]",
+    "1\t2\n3\t?",
+    "★ ⋆ 1\n− – 2",
+    "\ufeff1 2\r\n3 *\r\n",
+    "1e3 -2.5e-1; +4 .5",
+    "1;2;3",
+    "1; 2; ;3",
+    "1 2; 3",
+    "1 x",
+    "",
+    "   ",
+    "? ?",
+    "1_0 2",
+    "inf 1",
+    "1,5; 2,5",
+    "\t1\t2\n\t3\t4",
+    "1;2\n3;4",
+    "1\n\n2",
+    "1 2 3 4 5 6 7 8 9",
+    "0x10 1",
+    "Infinity 2",
+    "1 2\x0b3 4",
+    "1 2\x853 4",
+    "1,2;3,4",
+    " , \n1,2",
+    "--1 2",
+    "–1 2",
+    ROBOT,
+    "1 2; 3 null",
+    "none 1; N/A <NA>",
+]
+
+
+def in_python(text: str) -> list | None:
+    try:
+        problem = mf.MatrixCompletion.from_text(text)
+    except ValueError:
+        return None
+    if max(problem.shape) > 8:
+        return None
+    return [[None if np.isnan(v) else float(v) for v in row] for row in problem.values]
+
+
+def test_a_page_reads_text_as_the_package_does(opened):
+    page = opened(PLACES["matrix"])
+    read = page.evaluate("texts => texts.map(text => mflive.text.read(text))", TEXTS)
+    for text, said in zip(TEXTS, read, strict=True):
+        assert said.get("values") == in_python(text), text
+        assert ("error" in said) is (in_python(text) is None)
+
+
+def test_what_is_typed_is_run(opened):
+    page = opened(PLACES["matrix"])
+    before = settled(page)
+    page.locator("section.mfx textarea").fill("1 2; 3 ?")
+    assert "rank 1, the smallest" in changed(page, before)
+    assert page.locator("section.mfx .mfx-entry").count() == 4
+    cell = page.get_by_label("row 2, column 2")
+    cell.click()
+    page.keyboard.press("ArrowUp")
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "row 1, column 2"
+    before = settled(page)
+    cell.fill("6.5")
+    assert "rank 2, the smallest" in changed(page, before)
+    assert page.locator("textarea").input_value() == "1 2\n3 6.5"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (ROBOT, "is neither a number"),
+        ("1 2; 3", "the same number of entries"),
+        ("? ?", "No entry is observed"),
+        ("1 2 3 4 5 6 7 8 9", "up to 8 rows and 8 columns"),
+        ("1e99 1", "in another unit"),
+    ],
+)
+def test_nonsense_is_answered_in_words_beside_the_field(opened, text, words):
+    page = opened(PLACES["matrix"])
+    before = settled(page)
+    area = page.locator("section.mfx textarea")
+    area.fill(text)
+    beside = page.locator(f"id={area.get_attribute('aria-describedby')}")
+    assert words in beside.inner_text() and beside.is_visible()
+    assert area.get_attribute("aria-invalid") == "true"
+    # What was there stays, and nothing that was typed has become a part of the page.
+    assert settled(page) == before
+    assert page.locator("section.mfx img").count() == 0 and page.title() != "caught"
+    area.fill("1 2; 3 ?")
+    assert beside.is_hidden()
+
+
+def test_a_pasted_table_fills_the_cells(opened):
+    page = opened(PLACES["matrix"])
+    page.get_by_label("row 1, column 1").focus()
+    page.evaluate(
+        """text => {
+          const data = new DataTransfer();
+          data.setData('text', text);
+          const paste = new ClipboardEvent('paste',
+            {clipboardData: data, bubbles: true, cancelable: true});
+          document.activeElement.dispatchEvent(paste);
+        }""",
+        "1,2,\n,,6\n",
+    )
+    values = page.locator("section.mfx .mfx-entry").evaluate_all("all => all.map(x => x.value)")
+    assert values == ["1", "2", "", "", "", "6"]
+
+
+def test_a_link_opens_the_same_state_again(opened):
+    page = opened(PLACES["matrix"], "#explorer=matrix&cells=1 ? 3; ? 5 ?; 3 ? 9&scale=-8&seed=7")
+    shown = settled(page)
+    assert "10−8" in shown and "nuclear norm 15, the least there is" in shown
+    page.get_by_role("button", name="Copy a link").click()
+    page.wait_for_function("() => document.querySelector('.mfx-told').textContent")
+    fragment = page.evaluate("location.hash")
+    again = opened(PLACES["matrix"], fragment)
+    assert settled(again) == shown
+    assert again.evaluate("location.hash") == fragment
+    assert again.locator("section.mfx input[type=number]").last.input_value() == "7"
+
+
+@pytest.mark.parametrize(
+    "fragment",
+    [
+        "#explorer=matrix&cells=" + ROBOT,
+        "#explorer=matrix&scale=many",
+        "#explorer=matrix&scale=5",
+        "#explorer=matrix&seed=-1",
+        "#explorer=matrix&cells=",
+    ],
+)
+def test_a_link_that_makes_no_sense_is_answered_in_words(opened, fragment):
+    page = opened(PLACES["matrix"], fragment)
+    wrong = page.locator("section.mfx > .mfx-wrong")
+    assert "The link holds no" in wrong.inner_text()
+    assert page.locator("section.mfx .mfx-entry").count() == 16
+    assert page.locator("section.mfx img").count() == 0 and page.title() != "caught"
+
+
+def test_a_random_matrix_is_drawn_as_asked(opened):
+    page = opened(PLACES["matrix"])
+    page.get_by_text("Draw a random matrix").click()
+    fields = page.locator("section.mfx details input[type=number]")
+    for k, value in enumerate([4, 5, 1, 9, 3]):  # rows, columns, rank, entries, seed
+        fields.nth(k).fill(str(value))
+    before = settled(page)
+    page.get_by_role("button", name="Draw", exact=True).click()
+    changed(page, before)
+    drawn = mf.MatrixCompletion.from_text(page.locator("section.mfx textarea").input_value())
+    assert drawn.shape == (4, 5) and drawn.n_observed == 9
+    fields.nth(2).fill("5")
+    page.get_by_role("button", name="Draw", exact=True).click()
+    assert "can be at most 4" in page.locator("section.mfx .mfx-wrong:visible").inner_text()
+
+
+def test_the_python_lines_do_the_same(opened):
+    page = opened(PLACES["matrix"], "#explorer=matrix&cells=1 2; 20 ?&scale=-6&seed=2")
+    learned = page.locator(".mfx-mine td").all_inner_texts()
+    lines = page.locator("section.mfx pre").text_content()
+    names: dict = {}
+    exec(lines, names)
+    # The page asks for W(t) to 1e-4 of the data, and shows three digits.
+    assert abs(float(learned[-1]) - names["run"].W[1, 1]) < 0.05 + 20e-4
+
+
+def test_what_does_not_converge_says_so(opened):
+    page = opened(PLACES["matrix"])
+    said = page.evaluate(
+        """() => mflive.runs.doubt({converged: false, reason: 'step limit', n_steps: 3})"""
+    )
+    assert said == "Not an end to quote: after 3 steps the run stopped (step limit)."
+
+
+def test_on_paper_stands_the_figure(opened):
+    page = opened(PLACES["matrix"])
+    page.emulate_media(media="print")
+    assert page.locator(".mfx-static").is_visible() and page.locator(".mfx-live").is_hidden()
+
+
+def test_only_pages_with_an_explorer_load_its_script():
+    for path in PAGES:
+        text = (HTML / path).read_text("utf-8")
+        assert ("mfbook-live.js" in text) is ("<mf-explorer" in text), path
+    assert sum("<mf-explorer" in (HTML / path).read_text("utf-8") for path in PAGES) == 8
+
+
+def test_a_page_loads_little():
+    sizes = {
+        name: (HTML / "_static" / name).stat().st_size
+        for name in ("mfbook-live.js", "mfbook-live.css")
+    }
+    assert sizes["mfbook-live.js"] == len(front.page_script().encode())
+    assert sum(sizes.values()) < 250_000
