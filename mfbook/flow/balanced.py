@@ -50,6 +50,8 @@ FELT = 1e-8
 FAR, GROWN, FALLEN = 1e3, 1.2, 0.1
 # A gradient below this share of ∇f, in all directions that are felt, is none.
 AT_REST = 1e-8
+# And what moves on by less than this share of itself in a time as long as the run.
+CREEPING = 1e-3
 # For central differences of velocities. The slow ones, 10^-10 of the fast ones and less, need their
 # derivatives as well: what they feel of the fast ones then is of the third order.
 DIFFERENCE = 1e-7
@@ -224,7 +226,7 @@ class _Plain:
     def normalised(self, y: np.ndarray) -> np.ndarray:
         return y
 
-    def rests(self, y: np.ndarray) -> bool:
+    def rests(self, y: np.ndarray, t: float) -> bool:
         """Never but at a minimum, which the loss tells: f is convex."""
         return False
 
@@ -321,8 +323,11 @@ class _Decomposed:
         U, ell, V = self.triple(y)
         return self.joined(np.diag(ell), _polar(U), _polar(V))
 
-    def rests(self, y: np.ndarray) -> bool:
-        """Whether all that W feels is at rest, and what is smaller does not grow."""
+    def rests(self, y: np.ndarray, t: float) -> bool:
+        """Whether all that W feels is at rest, and what is smaller does not grow.
+
+        What creeps on to infinity is slow as well, but changes by its own size while t doubles.
+        """
         U, ell, V = self.triple(y)
         W = (U * np.exp(ell)) @ V.T
         G = gradient(self.problem, W)
@@ -331,9 +336,11 @@ class _Decomposed:
         if size == 0.0 or not felt.any():
             return False
         moving = max(np.abs(G @ V[:, felt]).max(), np.abs(G.T @ U[:, felt]).max())
+        pace = np.exp(ell[-1] * max(1 - 2 / self.depth, 0.0))
         small = -U[:, ~felt].T @ G @ V[:, ~felt]
         growing = np.linalg.eigvalsh(small + small.T).max(initial=-np.inf)
-        return bool(moving <= AT_REST * size and growing <= AT_REST * size)
+        still = moving <= AT_REST * size and moving * pace * t <= CREEPING
+        return bool(still and growing <= AT_REST * size)
 
 
 _Form = _Plain | _Decomposed
@@ -448,7 +455,7 @@ def _follow(
             path.reason = TIME_LIMIT
         elif len(path.states) > max_steps:
             path.reason = STEP_LIMIT
-        elif form.rests(path.states[-1]):
+        elif form.rests(path.states[-1], path.times[-1]):
             path.reason = STUCK
         elif path.runs_away():
             path.reason = UNBOUNDED
