@@ -247,6 +247,22 @@ def test_the_loss_falls_and_limits_are_kept():
     assert (again.W_at(run.t[-1] / 3) == run.W_at(run.t[-1] / 3)).all()
 
 
+def test_running_away_is_growth_beyond_the_data_without_end():
+    """1e4 times y_max²/y_min = 9 is far; the entry that is not observed is the one that grows."""
+    form = balanced._Plain(P)
+
+    def path(*corners):
+        found = balanced._Path(form, np.array([1.5, 2.0, 3.0, corners[0]]))
+        for t, corner in zip((1.0, 10.0, 100.0), corners[1:], strict=True):
+            found.times.append(t)
+            found.states.append(np.array([1.5, 2.0, 3.0, corner]))
+        return found
+
+    assert path(1.0, 1e3, 3e4, 9e4).runs_away()
+    assert not path(1.0, 1e3, 9e4, 9e4).runs_away(), "it has come to rest"
+    assert not path(1.0, 1e2, 3e2, 9e2).runs_away(), "the data may be met there"
+
+
 @pytest.mark.parametrize(
     ("options", "kind", "message"),
     [

@@ -258,7 +258,7 @@ pop = mf.populations
 NUMBERS = {
     "gradient_descent lr": (lambda x: descend(lr=x), [0, -1]),
     "gradient_descent loss_tol": (lambda x: descend(loss_tol=x), [-1]),
-    "end_to_end_flow depth": (lambda x: mf.end_to_end_flow(P, ONES, depth=x), [0.5, -1]),
+    "end_to_end_flow rtol": (lambda x: mf.end_to_end_flow(P, ONES, depth=3, rtol=x), [0, 1]),
     "deep_glrl depth": (lambda x: mf.deep_glrl(P, x), [1, 1.9]),
     "deep_glrl eps": (lambda x: mf.deep_glrl(P, 3, eps=x), [0, -1]),
     "numerical_rank rtol": (lambda x: mf.numerical_rank(ONES, rtol=x), [-1]),
