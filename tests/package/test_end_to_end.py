@@ -81,7 +81,7 @@ def test_the_velocity_is_that_of_the_papers(shape, depth):
 
 
 def test_the_kernel_at_large_depth():
-    """depth.md's figures are those of these singular values: |K/N − K*| falls as 1/N²."""
+    """|K/N − K*| falls as 1/N, from the sum of the papers to its limit."""
     form = balanced._Decomposed(P, np.inf, 3)
     ell = np.log([0.5, 1.0, 2.0])
     limit = form._kernel(ell)
@@ -95,7 +95,7 @@ def test_the_kernel_at_large_depth():
         finite = balanced._Decomposed(P, depth, 3)._kernel(ell)
         assert np.allclose(finite, kernel(x, depth), rtol=1e-12)
         errors.append(np.abs(finite / depth - limit).max())
-    assert 40 < errors[1] / errors[2] < 80  # 64: it falls as 1/N
+    assert 60 < errors[1] / errors[2] < 68  # 4096/64 = 64
 
 
 def test_tied_singular_values_are_a_limit():
@@ -134,6 +134,7 @@ def test_depth_one_passes_a_singular_matrix_and_depth_three_halves_does_not():
     assert not half.converged and half.reason == "step size below rounding"
 
 
+@pytest.mark.slow
 def test_between_two_and_three_components_begin_to_join():
     """√2 is where the entry between "2" and "1" ends if they share a hidden unit.
 
@@ -183,7 +184,7 @@ def test_an_identity_start_has_tied_singular_values():
     assert run.phases[0].rank == 0
 
 
-@pytest.mark.parametrize("depth", [2, 3])
+@pytest.mark.parametrize("depth", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_from_ten_to_the_minus_100(depth):
     """z = σ^(−(N−2)/N) is linear in t on the plateau of one entry, log σ at depth 2."""
     problem = mf.MatrixCompletion.from_text("2", loss="half")
