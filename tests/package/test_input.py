@@ -84,6 +84,7 @@ OF_ARRAYS = {
     "gradient_descent": lambda x: mf.gradient_descent(P, (x, ONES), lr=0.1),
     "gradient_flow": lambda x: mf.gradient_flow(P, (x, ONES)),
     "taylor_flow": lambda x: mf.taylor_flow(P, (x, ONES), log10_scale=0, times=[1]),
+    "end_to_end_flow": lambda x: mf.end_to_end_flow(P, x, depth=3),
     "disconnected_limit": lambda x: mf.disconnected_limit(
         mf.MatrixCompletion(ONES, EYE), (x, ONES)
     ),
@@ -181,6 +182,8 @@ OF_PROBLEMS = {
     "gradient_descent": lambda p: mf.gradient_descent(p, TWO, lr=0.1),
     "gradient_flow": lambda p: mf.gradient_flow(p, TWO),
     "taylor_flow": lambda p: mf.taylor_flow(p, TWO, log10_scale=0, times=[1]),
+    "end_to_end_flow": lambda p: mf.end_to_end_flow(p, ONES, depth=3),
+    "deep_glrl": lambda p: mf.deep_glrl(p, 3),
     "disconnected_limit": lambda p: mf.disconnected_limit(p, TWO),
     "min_nuclear_norm": mf.min_nuclear_norm,
     "dual_bound": lambda p: mf.dual_bound(p, ONES),
@@ -255,6 +258,8 @@ pop = mf.populations
 NUMBERS = {
     "gradient_descent lr": (lambda x: descend(lr=x), [0, -1]),
     "gradient_descent loss_tol": (lambda x: descend(loss_tol=x), [-1]),
+    "deep_glrl depth": (lambda x: mf.deep_glrl(P, x, max_steps=5), [1, 1.9]),
+    "deep_glrl eps": (lambda x: mf.deep_glrl(P, 3, eps=x, max_steps=5), [0, -1]),
     "numerical_rank rtol": (lambda x: mf.numerical_rank(ONES, rtol=x), [-1]),
     "min_nuclear_norm tol": (lambda x: mf.min_nuclear_norm(P, tol=x), [0, -1]),
     "nuclear_norm_counterexample R": (mf.examples.nuclear_norm_counterexample, [1, -5]),
@@ -264,6 +269,12 @@ COUNTS = {
     "gradient_descent max_records": (lambda k: descend(max_records=k), [0, 1, -5]),
     "taylor_flow log10_scale": (lambda k: oracle(log10_scale=k), []),
     "taylor_flow digits": (lambda k: oracle(digits=k), [0, -1]),
+    "taylor_flow max_steps": (lambda k: oracle(max_steps=k), [0, -1]),
+    "end_to_end_flow max_steps": (
+        lambda k: mf.end_to_end_flow(P, ONES, depth=3, max_steps=k),
+        [-1],
+    ),
+    "deep_glrl max_rank": (lambda k: mf.deep_glrl(P, 3, max_rank=k, max_steps=5), [0, 3]),
     "low_rankness r": (lambda k: mf.low_rankness(ONES, k), [-1, 3]),
     "min_nuclear_norm max_iters": (lambda k: mf.min_nuclear_norm(P, max_iters=k), [0]),
     "min_rank starts": (lambda k: mf.min_rank(P, starts=k), [0, -3]),
@@ -289,6 +300,7 @@ COUNTS = {
 # None is an answer where a default stands for it.
 NONE_IS_FINE = {
     "min_nuclear_norm tol",
+    "deep_glrl max_rank",
     "sampling_patterns size",
     "small_init width",
     "InvariantManifold component",
