@@ -94,6 +94,27 @@ def test_two_runs_name_widgets_alike(root, capsys):
     assert chapter.twin.read_bytes() == first
 
 
+def test_what_has_html_beside_its_view_is_stored_still(root, capsys):
+    """A stored view would be asked of a kernel that does not run; its HTML needs none."""
+    both = (
+        "from ipywidgets import *\n"
+        "class Both(IntSlider):\n"
+        "    def _repr_mimebundle_(self, **options):\n"
+        '        return {"text/html": "<b>5</b>", **super()._repr_mimebundle_(**options)}\n'
+    )
+    chapter = write(root, HEADER + cell(f"{both}Both()") + cell("Both()"))
+    execute(root, capsys)
+    twin = chapter.read_twin()
+    assert all("text/html" in c.outputs[0].data and len(c.outputs[0].data) == 2 for c in twin.cells)
+    assert "widgets" not in twin.metadata
+    write(root, HEADER + cell(f"{both}Both()") + cell("Text()"))
+    execute(root, capsys)
+    twin = chapter.read_twin()
+    (state,) = twin.metadata.widgets.values()
+    kept = {one["model_name"] for one in state["state"].values()}
+    assert "TextModel" in kept and "IntSliderModel" not in kept
+
+
 def test_data_and_claims_count_where_the_code_names_them(root, capsys):
     ledger, numbers = root / "book" / "claims.yml", root / "book" / "part" / "numbers.txt"
     ledger.write_text("- {id: one, note: a}\n- {id: two, note: a}\n", "utf-8")

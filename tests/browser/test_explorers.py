@@ -70,7 +70,7 @@ def changed(page, before: str) -> str:
 def test_it_lives_without_a_server(opened, kind):
     page = opened(PLACES[kind])
     assert page.locator(f"mf-explorer[kind={kind}] section.mfx-{kind}").count() == 1
-    assert page.locator(".mfx-static").first.is_hidden()
+    assert page.locator(".mfx-still").first.is_hidden()
     assert not page.locator(".mfx-wrong:visible").count()
 
 
@@ -378,10 +378,25 @@ def test_what_does_not_converge_says_so(opened):
     assert said == "Not an end to quote: after 3 steps the run stopped (step limit)."
 
 
+def test_it_waits_for_the_reader(browser):
+    """Far below the window the figure stands, and nothing is computed."""
+    context = browser.new_context(viewport={"width": 1200, "height": 300})
+    page = context.new_page()
+    workers = []
+    page.on("worker", lambda one: workers.append(one))
+    load(page, (HTML / PLACES["map"]).as_uri())
+    page.wait_for_timeout(500)
+    assert page.locator(".mfx-still").is_visible() and not workers
+    page.locator("mf-explorer").scroll_into_view_if_needed()
+    settled(page)
+    assert page.locator(".mfx-still").is_hidden() and len(workers) == 1
+    context.close()
+
+
 def test_on_paper_stands_the_figure(opened):
     page = opened(PLACES["matrix"])
     page.emulate_media(media="print")
-    assert page.locator(".mfx-static").is_visible() and page.locator(".mfx-live").is_hidden()
+    assert page.locator(".mfx-still").is_visible() and page.locator(".mfx-live").is_hidden()
 
 
 def test_only_pages_with_an_explorer_load_its_script():

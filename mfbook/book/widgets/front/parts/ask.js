@@ -19,6 +19,10 @@ mflive.ask = (() => {
         if (error !== undefined) one?.reject(new Error(error));
         else one?.resolve(answer);
       },
+      fail: (words) => {
+        waiting.forEach((one) => one.reject(new Error(words)));
+        waiting.clear();
+      },
     };
   }
 
@@ -33,6 +37,7 @@ mflive.ask = (() => {
       const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
       const made = new Worker(address);
       made.onmessage = (event) => line.hear(event.data);
+      made.onerror = () => line.fail("The browser did not let this page compute.");
       return made;
     }
     return line.ask;

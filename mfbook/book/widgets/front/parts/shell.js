@@ -20,8 +20,11 @@ mflive.shell = (() => {
       wrong,
       said,
     );
-    // Arrow keys belong to the control that has the focus, not to the notebook around it.
-    box.addEventListener("keydown", (event) => event.stopPropagation());
+    // A key belongs to the control that has the focus and not to the notebook around it, but for
+    // what saves or finds.
+    box.addEventListener("keydown", (event) => {
+      if (!event.ctrlKey && !event.metaKey) event.stopPropagation();
+    });
     host.replaceChildren(box);
     const state = { ...spec.state };
     const outside = where === "page" ? mflive.link.read(kind, spec.state) : {};
@@ -48,27 +51,49 @@ mflive.shell = (() => {
     if (outside.state && !odd) box.scrollIntoView({ block: "start" });
   }
 
-  // In a page: the figure that stands there stays for print, and the explorer opens above it when
-  // the reader comes near.
+  // In a page the figure that stands there gives way to the explorer when the reader comes near, or
+  // a link names its state; for print it stays.
   class Element extends HTMLElement {
     connectedCallback() {
-      if (this.live) return;
-      const kept = el("div", { class: "mfx-static" });
-      kept.append(...this.childNodes);
-      this.live = el("div", { class: "mfx-live" });
-      this.append(this.live, kept);
-      const start = () => {
-        open(this.live, {
-          kind: this.getAttribute("kind"),
-          spec: JSON.parse(this.dataset.spec),
-          ask: mflive.ask.inThisPage(),
-          where: "page",
-        });
-      };
-      start();
-      window.addEventListener("hashchange", () => {
-        if (mflive.link.read(this.getAttribute("kind"), JSON.parse(this.dataset.spec).state).state)
-          start();
+      if (this.still) return;
+      this.still = el("div", { class: "mfx-still" }, [...this.childNodes]);
+      this.append(this.still);
+      window.addEventListener("hashchange", () => this.isNamed() && this.start());
+      if (this.isNamed()) this.start();
+      else {
+        const near = new IntersectionObserver(
+          (seen) => {
+            if (!seen.some((one) => one.isIntersecting)) return;
+            near.disconnect();
+            if (!this.live) this.start();
+          },
+          { rootMargin: "600px" },
+        );
+        near.observe(this);
+      }
+    }
+
+    get spec() {
+      return JSON.parse(this.dataset.spec);
+    }
+
+    isNamed() {
+      const { state, error } = mflive.link.read(this.getAttribute("kind"), this.spec.state);
+      return Boolean(state || error);
+    }
+
+    start() {
+      this.ask ??= mflive.ask.inThisPage();
+      if (!this.live) {
+        this.live = el("div", { class: "mfx-live" });
+        this.prepend(this.live);
+        this.classList.add("mfx-alive");
+      }
+      open(this.live, {
+        kind: this.getAttribute("kind"),
+        spec: this.spec,
+        ask: this.ask,
+        where: "page",
       });
     }
   }
