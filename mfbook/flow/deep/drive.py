@@ -656,7 +656,7 @@ class Path:
         if is_alone(level.layers):
             divided_state = divided(state)
             growth = Growth(divided_state.levels[0], G, tuple(self.data.blocks))
-            if growth.rate > 0 and growth.log_size(0.0) < self.log_felt / self.depth:
+            if growth.grows and growth.log_size(0.0) < self.log_felt / self.depth:
                 moment.state = divided_state
                 tau = growth.tau_of_size(self.log_felt / self.depth + 1e-9)
                 self._take(moment, Alone(divided_state, growth, tau))

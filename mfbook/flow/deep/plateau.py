@@ -123,10 +123,11 @@ class Growth:
         )
 
     @cached_property
-    def second(self) -> float:
-        """The rate of the next, over all modes."""
-        rates = np.sort(np.concatenate([r for r, _, _, _ in self.modes]))[::-1]
-        return float(rates[1]) if len(rates) > 1 else 0.0
+    def grows(self) -> bool:
+        """Whether most of the column lies along modes that grow, and not in those that decay."""
+        up = [np.exp(2 * (log[r > 0] - self.level.ell)).sum() for r, _, _, log in self.modes]
+        all_ = [np.exp(2 * (log - self.level.ell)).sum() for _, _, _, log in self.modes]
+        return bool(sum(up) > 0.5 * sum(all_))
 
     def log_size(self, tau: float) -> float:
         """log a at τ."""
