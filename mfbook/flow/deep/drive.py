@@ -13,6 +13,8 @@ from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 
 from mfbook.flow import trajectory
 from mfbook.flow.deep import kernel
@@ -67,6 +69,10 @@ EARLY, MOST_EXACT = 0.5, 1e-6
 # While larger columns move, smaller ones need not count much more than they.
 OTHERS, MOVING = 3.0, 1e-3
 
+# A level that shrinks by this factor is on its way to rest: it has a part that blows up no larger
+# than 1e-6 of itself, which is as much as rounding has made of it by then, as its square shrinks.
+FADED = 1e6
+
 # W is given up as unbounded as with two factors.
 FAR, GROWN, FALLEN = 1e3, 1.2, 0.1
 
@@ -115,9 +121,11 @@ class Moment:
 class Active:
     """The felt layers, exactly linearised; passengers and levels are carried along."""
 
-    def __init__(self, data: Data, state: State, conserved: np.ndarray) -> None:
+    def __init__(
+        self, data: Data, state: State, conserved: np.ndarray, allowed: np.ndarray | None
+    ) -> None:
         self.data, self.state, self.depth = data, state, len(state.felt)
-        self.conserved = conserved
+        self.conserved, self.allowed = conserved, allowed
         self.part = data.part(state.present)
         self.z, self.dims, self.offsets = flat(state.felt)
         self.F, loss, self.G = kernel.slope(self.part.terms, self.z, self.dims, self.offsets)
@@ -163,7 +171,7 @@ class Active:
         )
 
     def assembled(self, path: np.ndarray, h: float) -> State:
-        path = path.copy()
+        path = path.copy() if self.allowed is None else path * self.allowed
         path[0] = kernel.rebalanced(path[0], self.dims, self.offsets, self.conserved)
         nodes = [unflat(z, self.dims, self.offsets) for z in path]
         passengers = self.state.passengers
@@ -263,6 +271,24 @@ def middle(layers: Layers) -> np.ndarray:
     return K
 
 
+def sectors_of(data: Data, layers: Layers) -> list[np.ndarray] | None:
+    """Numbers of the sectors of rows, hidden columns and columns of W; None where there is one.
+
+    Link what an entry of a layer links, and rows and columns that ∇f links. An entry between two
+    of the components that is zero at the start stays so, and rounding must not lead out of there.
+    """
+    sizes = [layers[0].shape[0], *(layer.shape[1] for layer in layers)]
+    begins = np.concatenate([[0], np.cumsum(sizes)])
+    links = np.zeros((begins[-1], begins[-1]), dtype=bool)
+    for j, layer in enumerate(layers):
+        links[begins[j] : begins[j + 1], begins[j + 1] : begins[j + 2]] = layer != 0.0
+    links[data.whole.i, begins[-2] + data.whole.j] = True
+    count, labels = connected_components(csr_array(links), directed=False)
+    if count == 1:
+        return None
+    return [labels[low:high] for low, high in pairwise(begins)]
+
+
 def carried(route: list[np.ndarray]) -> np.ndarray:
     """The rotation that carries vectors in parallel along the column spaces of a few matrices.
 
@@ -302,6 +328,7 @@ class Rest:
     second: float
     waited: float = 0.0
     rate: float = 0.0
+    largest: float = -np.inf  # the logarithm of the level's size, so far
 
 
 class Path:
@@ -332,6 +359,7 @@ class Path:
         self.far = FAR * float(sizes.max() ** 2 / sizes.min()) if sizes.size else np.inf
         # What is conserved, in the caller's hidden bases and in units of the square of the scale.
         self.balance = [a.T @ a - b @ b.T for a, b in pairwise(layers)]
+        self.sectors = sectors_of(data, layers)
         self.state = self._started(layers, log_start)
 
     def _started(self, layers: Layers, log_start: float) -> State:
@@ -374,6 +402,23 @@ class Path:
                 )
             ]
         )
+
+    def _allowed(self, state: State) -> np.ndarray | None:
+        """1 for the entries of the felt layers inside sectors, 0 for those between; None for one.
+
+        Columns of different sectors share no row, so the bases never mix them.
+        """
+        if self.sectors is None:
+            return None
+        part = self.data.part(state.present)
+        rows, *hidden, cols = self.sectors
+        of_columns = [
+            labels[np.argmax(np.abs(basis[:, :width]), axis=0)]
+            for labels, basis, width in zip(hidden, state.bases, state.widths, strict=True)
+        ]
+        ends = [rows[part.rows], *of_columns, cols[part.cols]]
+        blocks = [a[:, None] == b[None, :] for a, b in pairwise(ends)]
+        return np.concatenate([block.ravel() for block in blocks]).astype(float)
 
     # What is read off a state.
 
@@ -442,7 +487,7 @@ class Path:
         """One more moment, and the piece that leads on from it; or the reason why there is none."""
         state = self.state = self._tidied(self.state)
         empty = 0 in state.widths
-        active = None if empty else Active(self.data, state, self._conserved(state))
+        active = None if empty else Active(self.data, state, self._conserved(state), self._allowed(state))
         if active is not None:
             self.n_gradients += 1
             loss, norm = active.loss, float(np.linalg.norm(active.F))
@@ -575,6 +620,8 @@ class Path:
 
     def _stuck(self, moment: Moment) -> str:
         """Whether a rest is one of rounding alone."""
+        if self.data.scale == 0.0 and moment.loss < np.finfo(float).tiny:
+            return trajectory.LOSS_REACHED  # zero fits, and the start is zero as a number
         terms = self.data.whole
         size = np.abs(terms.values).max(initial=0.0) + self.data.curvature * float(
             np.linalg.norm(self._W_felt(moment.state))
@@ -602,10 +649,14 @@ class Path:
             values = [*np.linalg.svd(G, compute_uv=False), 0.0]
             self.rests.append(Rest(len(self.moments) - 1, float(values[0]), float(values[1])))
         rest = self.rests[-1]
+        rest.largest = max(rest.largest, level.ell)
+        if level.ell < rest.largest - np.log(FADED):
+            self.reason = self._stuck(moment)
+            return
         if is_alone(level.layers):
             divided_state = divided(state)
             growth = Growth(divided_state.levels[0], G, tuple(self.data.blocks))
-            if growth.rate > 0 and growth.log_size(0.0) < self.log_felt / self.depth:
+            if growth.grows and growth.log_size(0.0) < self.log_felt / self.depth:
                 moment.state = divided_state
                 tau = growth.tau_of_size(self.log_felt / self.depth + 1e-9)
                 self._take(moment, Alone(divided_state, growth, tau))

@@ -28,6 +28,8 @@ TAYLOR = 1e-15
 # From this on a column is on its own: what it does to the others and they to it is the square.
 ALONE = 1e-7
 BALANCED = 1e-11
+# A column that has just come to be alone has parts of 1e-7 and more, or none: less is rounding.
+NOTHING = 1e-13
 
 # Panels of Gauss' rule for the time that a linear growth takes, in units of 1/σ_1.
 PANEL, NODES = 0.5, 12
@@ -92,7 +94,7 @@ class Growth:
     def modes(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
         """Rates, eigenvectors, and signs and logarithms of the coordinates, by components."""
         x, y = self.level.layers[0][:, 0], self.level.layers[-1][0]
-        turn = float(np.prod(self.signs))
+        turn, size = float(np.prod(self.signs)), float(np.sqrt(x @ x + y @ y))
         found = []
         for rows, cols in self.blocks:
             G = self.G[np.ix_(rows, cols)]
@@ -106,6 +108,7 @@ class Growth:
             basis = np.concatenate([fast, slow, left, right], axis=1)
             rates = np.concatenate([s, -s, np.zeros(left.shape[1] + right.shape[1])])
             coordinates = basis.T @ np.concatenate([x[rows], turn * y[cols]])
+            coordinates[np.abs(coordinates) <= NOTHING * size] = 0.0
             with np.errstate(divide="ignore"):
                 logs = np.log(np.abs(coordinates)) + self.level.ell
             found.append((rates, basis, np.sign(coordinates), logs))
@@ -120,10 +123,11 @@ class Growth:
         )
 
     @cached_property
-    def second(self) -> float:
-        """The rate of the next, over all modes."""
-        rates = np.sort(np.concatenate([r for r, _, _, _ in self.modes]))[::-1]
-        return float(rates[1]) if len(rates) > 1 else 0.0
+    def grows(self) -> bool:
+        """Whether most of the column lies along modes that grow, and not in those that decay."""
+        up = [np.exp(2 * (log[r > 0] - self.level.ell)).sum() for r, _, _, log in self.modes]
+        all_ = [np.exp(2 * (log - self.level.ell)).sum() for _, _, _, log in self.modes]
+        return bool(sum(up) > 0.5 * sum(all_))
 
     def log_size(self, tau: float) -> float:
         """log a at τ."""
