@@ -415,3 +415,19 @@ def test_large_and_small_methods_agree(monkeypatch):
     assert large.converged
     for t in np.linspace(0, min(dense.t[-1], large.t[-1]), 20):
         assert np.abs(large.W_at(t) - dense.W_at(t)).max() < 1e-3 * np.abs(M).max()
+
+
+@pytest.mark.parametrize("width", [3, 8])
+def test_the_large_method_ends_at_the_least_of_the_cone(monkeypatch, width):
+    """What is left of the active columns' motion must not pass for growth of the passive ones."""
+    from mfbook.flow.shallow import drive
+
+    monkeypatch.setattr(drive, "DENSE_P", 0)
+    rng = np.random.default_rng(0)
+    V, mu = orthogonal(rng, 8), np.array([5.0, 3.0, 2.0, -1.0, -1.5, -2.0, -2.5, -3.0])
+    problem = full((V * mu) @ V.T)
+    U = mf.small_init(problem, width=width, rng=1)
+    run = mf.gradient_flow(problem, U, log10_scale=-2, rtol=1e-4, max_steps=500)
+    assert run.reason == LEAST_REACHED
+    assert run.n_steps < 200
+    assert np.abs(run.W - (V * np.maximum(mu, 0)) @ V.T).max() < 1e-6
