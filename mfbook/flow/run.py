@@ -36,20 +36,20 @@ def gradient_flow(
     max_steps: int = MAX_STEPS,
     progress: bool | None = None,
 ) -> Trajectory:
-    r"""Follow gradient flow on f(A B) from 10^log10_scale · (A, B), right at any scale.
+    r"""Follow gradient flow on f(W_1 ⋯ W_N) from 10^log10_scale · factors, right at any scale.
 
-    With G = ∇f(A B) the flow is
+    With W = W_1 W_2 ⋯ W_N, N ≥ 2, and G = ∇f(W) the flow is
 
-        dA/dt = −G Bᵀ,    dB/dt = −Aᵀ G,    A(0) = α A_0,  B(0) = α B_0,  α = 10^log10_scale,
+        dW_j/dt = −(W_1 ⋯ W_{j−1})ᵀ G (W_{j+1} ⋯ W_N)ᵀ,    W_j(0) = α V_j,  α = 10^log10_scale,
 
-    until f(A B) − min f ≤ loss_tol · (f(0) − min f), where min f = 0 unless measurements contradict
-    each other. The scale α may be as small as 10^-10000: it is kept as a logarithm,
-    and every hidden column, in a rotated hidden space where they are orthogonal, carries its own
-    size. So the answer does not depend on the hidden basis of the factors, and a plateau costs a
-    few steps however long it lasts. Connected components of the observed entries evolve without
-    knowing of each other and are integrated so. The run ends at the time at which the loss crosses
-    its tolerance, wherever the steps end. The units of data and time do not matter: data c M from
-    factors √c (A, B) give c W, at times divided by c.
+    for two factors dA/dt = −G Bᵀ, dB/dt = −Aᵀ G, until f(W) − min f ≤ loss_tol · (f(0) − min f),
+    where min f = 0 unless measurements contradict each other. The scale α may be as small as
+    10^-10000: it is kept as a logarithm, and small hidden columns, in a rotated hidden space where
+    they are orthogonal, carry their own size. So the answer does not depend on the hidden basis of
+    the factors, and a plateau costs a few steps however long it lasts: log 1/α with two factors,
+    α^−(N−2) with more. The run ends at the time at which the loss crosses its tolerance, wherever
+    the steps end. The units of data and time do not matter: data c M from factors c^(1/N) V_j give
+    c W, at times divided by c^(2−2/N).
 
     Parameters
     ----------
@@ -57,7 +57,8 @@ def gradient_flow(
         a `MatrixCompletion` or `MatrixSensing` with matrices of shape (m, n), its largest entry or
         target between 1e-152 and 1e152.
     factors
-        (A_0, B_0) of shapes (m, h), (h, n) for any width h ≥ 1; leading axes are separate runs.
+        (V_1, …, V_N) of shapes (m, h_1), (h_1, h_2), …, (h_{N−1}, n) for any widths h_j ≥ 1,
+        balanced or not; leading axes are separate runs.
     log10_scale
         log₁₀ α, any finite number; an array over the leading axes gives each run its own.
     loss_tol
@@ -65,8 +66,10 @@ def gradient_flow(
         data, if larger); of the loss at the start, where zero fits the data.
     rtol
         accuracy of W(t) relative to the data, from 1e-9 to 1e-2; the error stays below
-        10 rtol along the run. Where an escape is steep, that is its error at equal times. Parts
-        that are learned first are followed as long as the others.
+        10 rtol along the run. Where an escape is steep, that is its error at equal times, as long
+        as a time of its size can be told apart: with three factors or more an escape comes after
+        a time T ~ α^−(N−2) that is right to some 1e-14 T for the first, and to 1e-7 T for later
+        ones; counted from the escape (`W_at(t, phase=k)`) the error stays below 10 rtol.
     t_max, max_steps
         further limits.
     progress
@@ -78,8 +81,9 @@ def gradient_flow(
     Trajectory
         A batch where there are leading axes: `trajectory[k]` is one run of it, as if it had run
         alone. Times, losses, singular values at every step; `W_at(t)` and `factors_at(t)` in
-        between; `phases`, each with the rate at which the escaping column of the factors grows (W
-        grows at twice that) and its direction. The factors are in the caller's hidden basis; a part
+        between; `phases`, with two factors each with the rate at which the escaping column of the
+        factors grows (W grows at twice that), and its direction. With three factors or more times
+        beyond 1e308 are inf in `t`; a phase has `log10_time`, and a clock of its own in `W_at`. The factors are in the caller's hidden basis; a part
         of them below 1e-308 is returned as 0. A run that Ctrl-C interrupts returns what there is.
         Singular values and phases are computed when they are asked for.
 
@@ -89,14 +93,14 @@ def gradient_flow(
         factors that are not a tuple, complex numbers, a problem of another kind, options that are
         no numbers.
     ValueError
-        a number of factors other than two, shapes that do not fit, entries that are not
-        finite, factors that are all zero (zero is a saddle: the flow stays there), a scale that
-        is not finite, an rtol out of range, limits that are negative, data whose squares leave
+        a single factor, shapes that do not fit, entries that are not finite, two or more factors
+        that are zero (that is a saddle: the flow stays there), a scale that is not finite, an rtol out of range, limits that are negative, data whose squares leave
         double precision.
 
     Notes
     -----
-    With U = [A; Bᵀ] the flow is dU/dt = S U, S = [[0, −G], [−Gᵀ, 0]], linear in U but for the
+    With two factors connected components of the observed entries evolve without knowing of each
+    other and are integrated so. With U = [A; Bᵀ] the flow is dU/dt = S U, S = [[0, −G], [−Gᵀ, 0]], linear in U but for the
     dependence of S on W. Columns that W feels are advanced by an exponential Rosenbrock method
     of order five with the exact Jacobian (Luan & Ostermann 2014), the others by a Magnus method
     of order four along them. Components with more than 80 rows and columns, or with many active
@@ -113,8 +117,16 @@ def gradient_flow(
     two ends differ by more than 20 rtol, or the sizes of the columns when they are first felt by
     more than a tenth in their logarithms, the run returns with `converged=False` and says so.
 
-    See also `disconnected_limit`, the limit α → 0 in closed form where it is known; `taylor_flow`,
-    slow and in many digits; `gradient_descent`, the papers' literal procedure at any depth.
+    With three factors or more components share their hidden columns. Layers that W feels are
+    advanced together by the same method of order five, with W_jᵀW_j − W_{j+1}W_{j+1}ᵀ, which the
+    flow conserves, restored after every step. Where they rest, what is smaller follows a flow
+    without a scale by Taylor series, and one hidden column, once it has outgrown the others, its
+    exact linear flow. Entries that no path of entries links to others (of the layers, and of ∇f)
+    form sectors, which are kept; a start whose part that would have to grow only fades is said to
+    be stuck. There is no second run that would notice other symmetries.
+
+    See also `disconnected_limit`, the limit α → 0 in closed form where it is known; `deep_limit`,
+    the limit at three factors or more; `taylor_flow`, slow and in many digits; `gradient_descent`, the papers' literal procedure at any depth.
 
     Examples
     --------
@@ -124,6 +136,11 @@ def gradient_flow(
     >>> run = gradient_flow(problem, factors, log10_scale=-100, loss_tol=1e-14)
     >>> run.converged, round(float(run.W[1, 1]), 1), [phase.rank for phase in run.phases]
     (True, 200.0, [0, 1])
+    >>> deep = gradient_flow(problem, small_init((2, 2), depth=3, rng=0), log10_scale=-1000)
+    >>> float(deep.t[-1]), round(deep.phases[1].log10_arrival)  # the plateau lasts 10^998
+    (inf, 998)
+    >>> bool(abs(deep.W_at(0.0, phase=1)).max() < 100 < abs(deep.W_at(1.0, phase=1)).max())
+    True
     """
     arrays = _starts(problem, factors)
     scales = _scales(log10_scale)
