@@ -47,7 +47,7 @@ from mfbook.flow.deep.plateau import (
 # W feels a product that exceeds this share of the data: what is smaller changes ∇f by as much.
 FELT = 1e-13
 # A column is left to a level where it is this much smaller than one that would be felt.
-CLEARLY_LESS = 0.1
+CLEARLY_LESS = 0.5
 # A component that felt columns have below this share of their size goes by itself, linearly.
 TRACE = 1e-7
 # Columns smaller than the felt ones by this are split off while those still move.
@@ -65,7 +65,7 @@ SHRINK, SAFETY = 0.1, 0.9
 # equal times over the data at rtol = 1e-6, and steps, on M3 (N = 3) from 1e-2 and 1e-4, and (N = 4)
 # from 1e-2: power 0: 1e-5, 1e-3, 7e-4 (189, 315, 246); 0.4: 1.5e-6, 1.6e-5, 9e-6 (254, 596, 511);
 # 0.8: 1.4e-7, 1.8e-7, 8e-8 (405, 1523, 1553).
-EARLY, MOST_EXACT = 0.5, 1e-6
+EARLY, MOST_EXACT = 0.6, 1e-6
 # While larger columns move, smaller ones need not count much more than they.
 OTHERS, MOVING = 3.0, 1e-3
 

@@ -52,7 +52,7 @@ def along(level: Level, series: np.ndarray, s: float) -> Level:
 
 def log_product(level: Level) -> float:
     """A bound for the logarithm of what the level adds to W."""
-    norms = [np.linalg.norm(V) for V in level.layers]
+    norms = [np.linalg.norm(V, 2) for V in level.layers]
     if min(norms) == 0.0:
         return -np.inf
     return len(norms) * level.ell + float(np.sum(np.log(norms)))
