@@ -36,6 +36,8 @@ mflive.explorers.predict = (() => {
     },
     symmetry: {
       words: "one with a symmetry",
+      // From less, rounding decides which of two directions is taken.
+      scale: -100,
       cells: [
         [1, 3, -1, null],
         [3, 1, null, -1],
@@ -123,6 +125,7 @@ mflive.explorers.predict = (() => {
 
     async function take() {
       state.cells = EXAMPLES[state.example].cells;
+      state.scale = EXAMPLES[state.example].scale ?? SCALE;
       step = 0;
       looked = false;
       keep();
@@ -236,8 +239,8 @@ mflive.explorers.predict = (() => {
       const fit =
         Math.abs(rule - truth) / truth < 0.03
           ? "as the timetable says"
-          : `and the timetable, ${digits(rule, 3)}, is wrong here: the column that is ahead does ` +
-            "not get the largest rate";
+          : `and the timetable, ${digits(rule, 3)}, is wrong here: the column that is ahead is ` +
+            "not dealt the largest rate";
       say(
         `The step came at ${digits(truth, 3)} · ln 1/α, ${fit}; you said ${digits(guess, 3)}. ` +
           `${praise} ${step >= last() ? "That was the last step." : "On to the next."}`,
