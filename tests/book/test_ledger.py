@@ -73,6 +73,10 @@ SETTLED = """
 
     bai2024-thm3 bai2024-lemA5 bai2024-propA9 bai2024-thm4 bai2024-rip bai2024-figB6
     talk-commute talk-rip arora2019-thm1
+
+    li2021-conj1 arora2019-conj1 li2021-ex5.9 li2021-lemA li2021-eq2
+    li2021-warm1 li2021-warm2 li2021-alg1 li2021-lem5.4 li2021-thm5.3 li2021-thm5.6
+    li2021-thm5.8 li2021-fig4
 """.split()
 
 
@@ -216,6 +220,12 @@ def unbroken(name: str) -> Unbroken:
             "directions[: int((sizes > 1e-3).sum())]",
             "directions[-int((sizes > 1e-3).sum()) :]",
         ),
+        # a lower block read without its transpose; a cone without its edge
+        ("greedy/conjecture", "li2021-eq2", "f(lower.T)", "f(lower)"),
+        ("greedy/conjecture", "li2021-lemA", "np.maximum(values, 0)", "values"),
+        # an integral that lost its factor of two; a Jordan block that falls apart
+        ("greedy/direction", "li2021-warm2", "-np.expm1(-2 * t * mus)", "-np.expm1(-t * mus)"),
+        ("greedy/direction", "mfbook-sharp-order", "np.diag(np.ones(k - 1), 1)", "0"),
         # a start that is not tiny
         ("welcome", "mfbook-welcome", "tiny = 1e-8", "tiny = 1e-1"),
     ],
