@@ -8,8 +8,8 @@ from mfbook.book.numbers import below
 from mfbook.book.sweeps import sweep
 from mfbook.flow import gradient_flow
 from mfbook.flow.balanced import end_to_end_flow
-from mfbook.flow.deep.limit import DeepLimit, deep_limit
 from mfbook.flow.descent import gradient_descent
+from mfbook.flow.limit import DeepLimit, deep_limit
 from mfbook.flow.taylor import taylor_flow
 from mfbook.flow.trajectory import Phase, Trajectory
 from mfbook.models import small_init

@@ -18,11 +18,10 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.integrate import Radau
-from scipy.optimize import brentq
 
 from mfbook.flow.trajectory import (
     LOSS_REACHED,
@@ -38,6 +37,9 @@ from mfbook.flow.trajectory import (
 from mfbook.problems.checks import real_array, real_number, require_problem, whole_number
 from mfbook.problems.fit import LOSS_TOL, excess, fit_of, gradient, size_of_data
 from mfbook.problems.protocols import Problem
+
+if TYPE_CHECKING:
+    from scipy.integrate import Radau
 
 EPS = np.finfo(float).eps
 # A step shorter than this share of the time since the clock was last set to 0 sets it again, and so
@@ -503,6 +505,8 @@ def _solver(form: _Form, y: np.ndarray, longest: float, rtol: float, h: float | 
         )
         return (ahead - back).T / (2 * DIFFERENCE * size)
 
+    from scipy.integrate import Radau
+
     return Radau(
         form.velocity,
         0.0,
@@ -516,6 +520,8 @@ def _solver(form: _Form, y: np.ndarray, longest: float, rtol: float, h: float | 
 
 
 def _crossing(height: object, low: float, high: float) -> float:
+    from scipy.optimize import brentq
+
     return float(brentq(height, low, high, xtol=1e-300, rtol=4 * EPS))  # type: ignore[call-overload]
 
 

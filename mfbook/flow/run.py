@@ -148,6 +148,12 @@ def gradient_flow(
     >>> run = gradient_flow(problem, factors, log10_scale=-100, loss_tol=1e-14)
     >>> run.converged, round(float(run.W[1, 1]), 1), [phase.rank for phase in run.phases]
     (True, 200.0, [0, 1])
+
+    >>> deep = gradient_flow(problem, small_init((2, 2), depth=3, rng=0), log10_scale=-1000)
+    >>> float(deep.t[-1]), round(deep.phases[1].log10_arrival)  # the plateau lasts 10^998
+    (inf, 998)
+    >>> bool(abs(deep.W_at(0.0, phase=1)).max() < 100 < abs(deep.W_at(1.0, phase=1)).max())
+    True
     """
     arrays = _starts(problem, factors)
     scales = _scales(log10_scale)

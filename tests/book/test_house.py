@@ -181,3 +181,11 @@ def test_the_search_for_machine_paths_sees_one(text):
 @pytest.mark.parametrize("text", ["PYTHON=/path/to/python3", "book/tmp/x", "a/home/b"])
 def test_the_search_for_machine_paths_lets_others_pass(text):
     assert not MACHINE_PATH.search(text)
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    """What takes a second to import is imported by the call that needs it."""
+    heavy = ("numba", "torch", "cvxpy", "anywidget", "ipywidgets", "scipy.optimize")
+    code = f"import sys, mfbook; print([m for m in {heavy} if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert found.stdout == "[]\n", found.stdout + found.stderr

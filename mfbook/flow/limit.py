@@ -4,28 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from mfbook.flow import trajectory
-from mfbook.flow.deep.drive import Path
-from mfbook.flow.deep.engine import Run
-from mfbook.flow.run import SMALLEST_RTOL
-from mfbook.flow.shallow.compiled import say_that_it_compiles
+from mfbook.flow.run import LARGEST_RTOL, SMALLEST_RTOL
 from mfbook.models import factors_of
 from mfbook.problems.checks import real_number, whole_number
 from mfbook.problems.fit import require_size
 from mfbook.problems.protocols import Problem
 
-# log₁₀ of the scale that stands for an infinitesimal one. Sizes are powers of it, kept as
-# logarithms; of a size α^e with e ≤ 1 the logarithm is then right to 3e-10, and what is smaller
-# than another by a factor α^δ is gone for δ > 1e-4.
-INFINITESIMAL = -1e6
-# The top singular value is simple where the second one is smaller by this share.
-SIMPLE = 1e-4
-# Singular values of W below this share of the first are none.
-RANK = 1e-7
+if TYPE_CHECKING:
+    from mfbook.flow.shallow.engine import Limits
 
 NOT_SIMPLE = "the top singular pair of −∇f is not simple: the direction is decided by the start"
 NOT_EXCITED = "the start has no part along the top singular pair of −∇f, and leaves along another"
@@ -150,43 +142,16 @@ def deep_limit(
     Li, Luo & Lyu 2021, Section 6 and Appendix J, for the first plateau at depth L ≥ 3.
     """
     arrays = _checked(problem, factors)
-    least = SMALLEST_RTOL
-    say_that_it_compiles(__file__)
-    run = Run(
-        problem,
-        arrays,
-        {
-            "log10_scale": INFINITESIMAL,
-            "loss_tol": real_number("loss_tol", loss_tol, least=0),
-            "rtol": real_number("rtol", rtol, least=least, most=1e-2),
-            "t_max": np.inf,
-            "max_steps": whole_number("max_steps", max_steps, least=0),
-        },
-    )
-    path = run.path
-    broken = ""
-    while not path.reason and not broken:
-        if path.n_steps >= max_steps:
-            path.reason = trajectory.STEP_LIMIT
-            break
-        path.advance()
-        broken = _broken(path)
-    reason = broken or _named(path)
-    points = [run.moments[rest.moment].state for rest in path.rests]
-    if path.moments and (not path.rests or path.rests[-1].moment != len(path.moments) - 1):
-        points.append(path.moments[-1].state)
-    Ws = tuple(run.W(state) for state in points)
-    unit = run.units.layer ** (len(arrays) - 2) / run.units.rate
-    done = path.rests if run.moments[-1].clock.orbit else []
-    ended = [rest for rest in done if rest.rate > 0]
-    return DeepLimit(
-        critical_points=Ws,
-        W=Ws[-1],
-        ranks=tuple(_rank(W) for W in Ws),
-        waiting_times=tuple(unit * rest.waited for rest in ended),
-        converged=reason == trajectory.LOSS_REACHED,
-        reason=reason,
-    )
+    options: Limits = {
+        "loss_tol": real_number("loss_tol", loss_tol, least=0),
+        "rtol": real_number("rtol", rtol, least=SMALLEST_RTOL, most=LARGEST_RTOL),
+        "t_max": np.inf,
+        "max_steps": whole_number("max_steps", max_steps, least=0),
+    }
+    # The engine is compiled code, and Numba takes half a second to import.
+    from mfbook.flow.deep.process import process
+
+    return process(problem, arrays, options)
 
 
 def _checked(problem: Problem, factors: Sequence[ArrayLike]) -> tuple[np.ndarray, ...]:
@@ -210,27 +175,3 @@ def _checked(problem: Problem, factors: Sequence[ArrayLike]) -> tuple[np.ndarray
             "ever; give directions, for example small_init(problem.shape, depth=3, rng=0)"
         )
     return arrays
-
-
-def _broken(path: Path) -> str:
-    """The hypothesis of the last plateau that does not hold."""
-    if not path.rests:
-        return ""
-    rest = path.rests[-1]
-    if rest.second >= (1 - SIMPLE) * rest.top:
-        return NOT_SIMPLE
-    if rest.rate and rest.rate < (1 - SIMPLE) * rest.top:
-        return NOT_EXCITED
-    return ""
-
-
-def _named(path: Path) -> str:
-    """The reason of a run, in the words of the process."""
-    if path.reason == trajectory.STUCK:
-        return NO_BLOW_UP if path.moments[-1].state.levels else NO_WIDTH
-    return path.reason
-
-
-def _rank(W: np.ndarray) -> int:
-    values = np.linalg.svd(W, compute_uv=False)
-    return int((values > RANK * values[0]).sum()) if values[0] > 0 else 0
