@@ -83,9 +83,10 @@ def gradient_flow(
         alone. Times, losses, singular values at every step; `W_at(t)` and `factors_at(t)` in
         between; `phases`, with two factors each with the rate at which the escaping column of the
         factors grows (W grows at twice that), and its direction. With three factors or more times
-        beyond 1e308 are inf in `t`; a phase has `log10_time`, and a clock of its own in `W_at`. The factors are in the caller's hidden basis; a part
-        of them below 1e-308 is returned as 0. A run that Ctrl-C interrupts returns what there is.
-        Singular values and phases are computed when they are asked for.
+        beyond 1e308 are inf in `t`; a phase has `log10_time`, and a clock of its own in `W_at`. The
+        factors are in the caller's hidden basis; a part of them below 1e-308 is returned as 0. A
+        run that Ctrl-C interrupts returns what there is. Singular values and phases are computed
+        when they are asked for.
 
     Raises
     ------
@@ -94,20 +95,20 @@ def gradient_flow(
         no numbers.
     ValueError
         a single factor, shapes that do not fit, entries that are not finite, two or more factors
-        that are zero (that is a saddle: the flow stays there), a scale that is not finite, an rtol out of range, limits that are negative, data whose squares leave
-        double precision.
+        that are zero (that is a saddle: the flow stays there), a scale that is not finite, an rtol
+        out of range, limits that are negative, data whose squares leave double precision.
 
     Notes
     -----
     With two factors connected components of the observed entries evolve without knowing of each
-    other and are integrated so. With U = [A; Bᵀ] the flow is dU/dt = S U, S = [[0, −G], [−Gᵀ, 0]], linear in U but for the
-    dependence of S on W. Columns that W feels are advanced by an exponential Rosenbrock method
-    of order five with the exact Jacobian (Luan & Ostermann 2014), the others by a Magnus method
-    of order four along them. Components with more than 80 rows and columns, or with many active
-    columns, take explicit, stabilized (Sommeijer, Shampine & Verwer 1998) and Krylov exponential
-    steps instead, meant for rtol near 1e-4; rates and directions of escape are then left out above
-    600 rows and columns. The invariance of the flow's rank (Bai, Zhao & Zhang 2024,
-    Proposition 1) is the statement that a column that is zero stays so.
+    other and are integrated so. With U = [A; Bᵀ] the flow is dU/dt = S U, S = [[0, −G], [−Gᵀ, 0]],
+    linear in U but for the dependence of S on W. Columns that W feels are advanced by an
+    exponential Rosenbrock method of order five with the exact Jacobian (Luan & Ostermann 2014), the
+    others by a Magnus method of order four along them. Components with more than 80 rows and
+    columns, or with many active columns, take explicit, stabilized (Sommeijer, Shampine & Verwer
+    1998) and Krylov exponential steps instead, meant for rtol near 1e-4; rates and directions of
+    escape are then left out above 600 rows and columns. The invariance of the flow's rank (Bai,
+    Zhao & Zhang 2024, Proposition 1) is the statement that a column that is zero stays so.
 
     A start in a subspace that the flow cannot leave, as (A, Aᵀ) is for symmetric data, is followed
     inside it, where rounding cannot lead out. Where data have a symmetry that a generic start has
@@ -126,7 +127,8 @@ def gradient_flow(
     be stuck. There is no second run that would notice other symmetries.
 
     See also `disconnected_limit`, the limit α → 0 in closed form where it is known; `deep_limit`,
-    the limit at three factors or more; `taylor_flow`, slow and in many digits; `gradient_descent`, the papers' literal procedure at any depth.
+    the limit at three factors or more; `taylor_flow`, slow and in many digits; `gradient_descent`,
+    the papers' literal procedure at any depth.
 
     Examples
     --------
@@ -216,9 +218,7 @@ def _axes(A: np.ndarray, scales: np.ndarray) -> tuple[int, ...]:
         ) from None
 
 
-def _require_scale(
-    problem: Problem, arrays: tuple[np.ndarray, ...], scales: np.ndarray
-) -> None:
+def _require_scale(problem: Problem, arrays: tuple[np.ndarray, ...], scales: np.ndarray) -> None:
     require_size(problem)
     largest = scales.max() + np.log10(max(np.abs(array).max() for array in arrays))
     size = float(np.abs(problem.targets).max()) or 1.0

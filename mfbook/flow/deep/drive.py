@@ -147,9 +147,7 @@ class Active:
     @property
     def eigen(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         if self._eigen is None:
-            self._eigen = kernel.jacobian(
-                self.part.terms, self.z, self.dims, self.offsets, self.G
-            )
+            self._eigen = kernel.jacobian(self.part.terms, self.z, self.dims, self.offsets, self.G)
         return self._eigen
 
     def slopes(self) -> list[np.ndarray]:
@@ -184,8 +182,14 @@ class Active:
             left = carried([self._rows(node[0]) for node in route])
             right = carried([self._cols(node[-1]) for node in route])
             levels = tuple(
-                replace(level, layers=(left @ level.layers[0], *level.layers[1:-1],
-                                       level.layers[-1] @ right.T))
+                replace(
+                    level,
+                    layers=(
+                        left @ level.layers[0],
+                        *level.layers[1:-1],
+                        level.layers[-1] @ right.T,
+                    ),
+                )
                 for level in levels
             )
         return replace(self.state, felt=nodes[0], passengers=passengers, levels=levels)
@@ -299,7 +303,7 @@ def carried(route: list[np.ndarray]) -> np.ndarray:
     for matrix in route:
         u, s, _ = np.linalg.svd(matrix, full_matrices=False)
         spaces.append(u[:, s > 1e-12 * s[0]] if s.size and s[0] > 0 else u[:, :0])
-    for low, high in zip(spaces[:-1], spaces[1:], strict=True):
+    for low, high in pairwise(spaces):
         if low.shape[1] != high.shape[1] or not low.shape[1]:
             continue
         x, cosines, yt = np.linalg.svd(low.T @ high)
@@ -376,7 +380,7 @@ class Path:
             felt = tuple(np.exp(log_start) * layer for layer in layers)
             return State(felt, (), bases, everything)
         ends = [m, *[0] * (self.depth - 1), n]
-        felt = tuple(np.zeros(shape) for shape in zip(ends[:-1], ends[1:], strict=True))
+        felt = tuple(np.zeros(shape) for shape in pairwise(ends))
         size = max(float(s.max()) for s in sizes_of(layers))
         scaled = tuple(layer / size for layer in layers)
         rows, cols = [0, *ends[1:-1]], [*ends[1:-1], 0]
@@ -487,7 +491,11 @@ class Path:
         """One more moment, and the piece that leads on from it; or the reason why there is none."""
         state = self.state = self._tidied(self.state)
         empty = 0 in state.widths
-        active = None if empty else Active(self.data, state, self._conserved(state), self._allowed(state))
+        active = (
+            None
+            if empty
+            else Active(self.data, state, self._conserved(state), self._allowed(state))
+        )
         if active is not None:
             self.n_gradients += 1
             loss, norm = active.loss, float(np.linalg.norm(active.F))
@@ -559,7 +567,7 @@ class Path:
             level = parted.levels[0]
             least = min(float(s.max(initial=0.0)) for s in sizes_of(level.layers))
             blocks = [*level.into, *level.out_of]
-            if max((float(np.abs(b).max(initial=0.0)) for b in blocks)) > LINKED * least:
+            if max(float(np.abs(b).max(initial=0.0)) for b in blocks) > LINKED * least:
                 return state
             clear = replace(
                 level,
@@ -586,8 +594,8 @@ class Path:
         counts = self._felt_counts(active.state)
         slopes = active.slopes()
         rest = True
-        for k, (slope, count) in enumerate(zip(slopes, counts, strict=True)):
-            largest = np.argsort(-sizes_of(active.state.felt)[k], kind="stable")[:count]
+        for slope, size, count in zip(slopes, sizes_of(active.state.felt), counts, strict=True):
+            largest = np.argsort(-size, kind="stable")[:count]
             rest = rest and bool(np.all(slope[largest] <= kernel.REST))
         if not rest:
             return False
@@ -737,7 +745,7 @@ class Path:
     def _no_felt(self, present: tuple[int, ...]) -> Layers:
         part = self.data.part(present)
         ends = [len(part.rows), *[0] * (self.depth - 1), len(part.cols)]
-        return tuple(np.zeros(shape) for shape in zip(ends[:-1], ends[1:], strict=True))
+        return tuple(np.zeros(shape) for shape in pairwise(ends))
 
     def _no_trace(self, k: int, width: int) -> Passenger:
         pairs = self.data.pairs[k]
@@ -746,7 +754,6 @@ class Path:
 
     def _traced(self, old: Passenger, growth: Growth, tau: float, k: int) -> Passenger:
         """The passenger with what the new column has of its component."""
-        part, log = growth.parts(tau)[k]
         rows = len(old.pairs.rows)
         turn = float(np.prod(growth.signs))
         rates, basis, signs, logs = growth.modes[k]

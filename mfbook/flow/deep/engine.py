@@ -98,7 +98,9 @@ class Run:
         if local < 0.0:
             return self.W(self.moments[own[0]].state)
         k = bisect_right(own, local, key=lambda k: self.moments[k].clock.local) - 1
-        return self.W(self._inside(own[max(k, 0)], local - self.moments[own[max(k, 0)]].clock.local))
+        return self.W(
+            self._inside(own[max(k, 0)], local - self.moments[own[max(k, 0)]].clock.local)
+        )
 
     def starts(self, losses: list[float]) -> list[Start | None]:
         """Where the loss is half-way between each two of those losses, which fall."""
@@ -232,7 +234,9 @@ class Readings:
                     direction=None if last else self._direction(self.Ws[k]),
                     factors=self.run.factors(moment.state),
                     log10_time=moment.clock.log / float(np.log(10.0)) - log_rate,
-                    log10_arrival=start and start.log / float(np.log(10.0)) - log_rate,
+                    log10_arrival=None
+                    if start is None
+                    else start.log / float(np.log(10.0)) - log_rate,
                 )
             )
         return tuple(found)
