@@ -594,8 +594,8 @@ class Path:
         counts = self._felt_counts(active.state)
         slopes = active.slopes()
         rest = True
-        for k, (slope, count) in enumerate(zip(slopes, counts, strict=True)):
-            largest = np.argsort(-sizes_of(active.state.felt)[k], kind="stable")[:count]
+        for slope, size, count in zip(slopes, sizes_of(active.state.felt), counts, strict=True):
+            largest = np.argsort(-size, kind="stable")[:count]
             rest = rest and bool(np.all(slope[largest] <= kernel.REST))
         if not rest:
             return False
@@ -754,7 +754,6 @@ class Path:
 
     def _traced(self, old: Passenger, growth: Growth, tau: float, k: int) -> Passenger:
         """The passenger with what the new column has of its component."""
-        _part, _log = growth.parts(tau)[k]
         rows = len(old.pairs.rows)
         turn = float(np.prod(growth.signs))
         rates, basis, signs, logs = growth.modes[k]

@@ -306,8 +306,8 @@ def active_step(
 ) -> tuple[np.ndarray, float]:
     """z(θh) at θ = 1 and at the two nodes, and the error of the first relative to its columns.
 
-    The relative error of a hidden column counts `weights` times. inf where a number is not finite
-    or a hidden column has grown too much.
+    The relative error of a hidden column counts `weights` times. It is inf where a number is not
+    finite or a hidden column has grown too much.
     """
     x = h * rates
     f, D2, D3 = _stages(terms, z, dims, offsets, F, J, rates, Q, h)

@@ -86,7 +86,10 @@ def unflat(z: np.ndarray, dims: np.ndarray, offsets: np.ndarray) -> Layers:
 
 def sizes_of(layers: Layers) -> list[np.ndarray]:
     """|[W_j; W_{j+1}ᵀ]| of every hidden column, interface by interface."""
-    return [np.sqrt(np.sum(a**2, axis=0) + np.sum(b**2, axis=1)) for a, b in pairwise(layers)]
+    return [
+        np.sqrt(np.einsum("ij,ij->j", a, a) + np.einsum("ij,ij->i", b, b))
+        for a, b in pairwise(layers)
+    ]
 
 
 def turned(layers: Layers, loose: float = LOOSE) -> tuple[Layers, list[np.ndarray | None]]:
@@ -165,7 +168,7 @@ def turned_felt(state: State, loose: float = LOOSE) -> State:
 
 
 def turned_level(state: State, loose: float = LOOSE) -> State:
-    """The state with the columns of its first level orthogonal where they leaned, of size one."""
+    """The state with its first level of size one, its columns made orthogonal where they lean."""
     level = state.levels[0]
     layers, rotations = turned(level.layers, loose)
     bases = list(state.bases)

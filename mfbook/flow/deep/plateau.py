@@ -173,7 +173,7 @@ class Growth:
         return high
 
     def parts(self, tau: float) -> list[tuple[np.ndarray, float]]:
-        """(x, sign · y) of every component as numbers of size one, and the log of its size."""
+        """(x, sign · y) of every component, of size one, and the logarithm of its size."""
         found = []
         for rates, basis, signs, logs in self.modes:
             sizes = logs + rates * tau
