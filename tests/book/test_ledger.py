@@ -225,7 +225,7 @@ def unbroken(name: str) -> Unbroken:
         ("greedy/conjecture", "li2021-lemA", "np.maximum(values, 0)", "values"),
         # an integral that lost its factor of two; a Jordan block that falls apart
         ("greedy/direction", "li2021-warm2", "-np.expm1(-2 * t * mus)", "-np.expm1(-t * mus)"),
-        ("greedy/direction", "mfbook-sharp-order", "np.diag(np.ones(k - 1), 1)", "0"),
+        ("greedy/direction", "li2021-thm5.3", "np.diag(np.ones(k - 1), 1)", "0"),
         # a start that is not tiny
         ("welcome", "mfbook-welcome", "tiny = 1e-8", "tiny = 1e-1"),
     ],
