@@ -122,10 +122,13 @@ def gradient_flow(
     flow's rank (Bai, Zhao & Zhang 2024, Proposition 1) is the statement that a column that is zero
     stays so.
 
-    With three factors or more the layers restricted to the hidden directions that W feels take the
-    same Rosenbrock steps; the others rest in levels with a logarithm of a size, and a plateau is
-    the flow of −⟨G, V_1 ⋯ V_N⟩ with a constant G, which has no scale and is followed once, whatever
-    α is.
+    With three factors or more components share their hidden columns. Layers that W feels are
+    advanced together by the same method of order five, with W_jᵀW_j − W_{j+1}W_{j+1}ᵀ, which the
+    flow conserves, restored after every step. Where they rest, what is smaller follows a flow
+    without a scale by Taylor series, and one hidden column, once it has outgrown the others, its
+    exact linear flow. Entries that no path of entries links to others (of the layers, and of ∇f)
+    form sectors, which are kept; a start whose part that would have to grow only fades is said to
+    be stuck. There is no second run that would notice other symmetries.
 
     A start in a subspace that the flow cannot leave, as (A, Aᵀ) is for symmetric data in two
     factors, is followed inside it, where rounding cannot lead out. Where data have a symmetry that
