@@ -16,11 +16,12 @@ ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
 }
 
-ENGINE = Path(__file__).resolve().parent.parent / "mfbook" / "flow" / "shallow"
+FLOW = Path(__file__).resolve().parent.parent / "mfbook" / "flow"
+ENGINES = (FLOW / "shallow", FLOW / "deep")
 
 
 def prepare() -> None:
-    """Set it for this process and for the kernels that it starts, and compile the engine.
+    """Set it for this process and for the kernels that it starts, and compile the engines.
 
     Else two kernels would each compile it, and say so in the outputs of a chapter.
     """
@@ -30,7 +31,10 @@ def prepare() -> None:
 
 
 def compiled() -> bool:
-    """Whether what Numba keeps on disk is younger than the engine's code, if there is any."""
-    sources = [path.stat().st_mtime for path in ENGINE.glob("*.py")]
-    kept = [path.stat().st_mtime for path in ENGINE.glob("__pycache__/kernel.*.nbi")]
-    return not sources or (bool(kept) and max(kept) > max(sources))
+    """Whether what Numba keeps on disk is younger than the engines' code, if there is any."""
+    for engine in ENGINES:
+        sources = [path.stat().st_mtime for path in engine.glob("*.py")]
+        kept = [path.stat().st_mtime for path in engine.glob("__pycache__/kernel.*.nbi")]
+        if sources and (not kept or max(kept) < max(sources)):
+            return False
+    return True
