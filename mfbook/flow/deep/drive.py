@@ -134,10 +134,11 @@ class Active:
         reference = data.scale ** (1 / self.depth) if data.scale > 0 else 0.0
         sizes = kernel.column_sizes(self.z, self.dims, self.offsets)
         live = sizes > kernel.floors_of(sizes, self.dims)
-        sizes = sizes / np.sqrt(2)
+        self.sizes, sizes = sizes, sizes / np.sqrt(2)
         shares = np.minimum(1.0, sizes / reference) if reference > 0 else np.ones_like(sizes)
         weights = 1 / np.maximum(shares ** (EARLY * (self.depth - 2)), MOST_EXACT)
         speeds = kernel.column_sizes(self.F, self.dims, self.offsets)
+        self.speeds = speeds
         relative = np.where(live, speeds / np.where(live, sizes, 1.0), -1.0)
         self.fastest = float(relative.max())
         moving = relative >= MOVING * self.fastest
@@ -150,17 +151,12 @@ class Active:
             self._eigen = kernel.jacobian(self.part.terms, self.z, self.dims, self.offsets, self.G)
         return self._eigen
 
-    def slopes(self) -> list[np.ndarray]:
-        """|slope| over size of every felt column, in units of rounding, interface by interface."""
+    def resting(self) -> np.ndarray:
+        """Which of the felt columns do not move by more than rounding, interface by interface."""
         noise = kernel.noise_of(
             self.part.terms, self.z, self.dims, self.offsets, self.data.curvature
         )
-        found = []
-        speeds = sizes_of(unflat(self.F, self.dims, self.offsets))
-        for speed, size in zip(speeds, sizes_of(self.state.felt), strict=True):
-            safe = np.where(size > 0, size, 1.0)
-            found.append(speed / (safe * noise) if noise > 0 else np.where(speed > 0, np.inf, 0.0))
-        return found
+        return self.speeds <= kernel.REST * noise * self.sizes
 
     def step(self, h: float) -> tuple[np.ndarray, float]:
         self.n_gradients += 2
@@ -523,10 +519,10 @@ class Path:
         """Bases turned, traces that have grown taken in, columns far below the others split off."""
         if 0 in state.widths:
             return state
-        target = self._trace(state)
-        grown = [p for p in state.passengers if p.size >= target - 1e-6]
-        if grown:
-            state = self._taken_in(state, grown)
+        if state.passengers:
+            target = self._trace(state)
+            grown = [p for p in state.passengers if p.size >= target - 1e-6]
+            state = self._taken_in(state, grown) if grown else state
         state = turned_felt(state)
         if not state.passengers:
             state = self._split_while_moving(state)
@@ -555,6 +551,8 @@ class Path:
 
     def _split_while_moving(self, state: State) -> State:
         sizes = [np.sort(s)[::-1] for s in sizes_of(state.felt)]
+        if any(s[-1] > APART * s[0] for s in sizes):
+            return state
         for r in range(1, min(state.widths) + 1):
             if not all(r == len(s) or s[r] <= APART * s[r - 1] for s in sizes):
                 continue
@@ -586,23 +584,22 @@ class Path:
 
     def _felt_counts(self, state: State) -> list[int]:
         """How many columns at every interface are so large that W feels them."""
-        least = CLEARLY_LESS * np.exp(self.log_felt / self.depth)
-        return [int((s > least).sum()) for s in sizes_of(state.felt)]
+        return [int((s > self._least_felt).sum()) for s in sizes_of(state.felt)]
+
+    @property
+    def _least_felt(self) -> float:
+        return CLEARLY_LESS * float(np.exp(self.log_felt / self.depth))
 
     def _rests(self, active: Active) -> bool:
         """Whether all columns that W feels rest, and the others may be left to a plateau."""
-        counts = self._felt_counts(active.state)
-        slopes = active.slopes()
-        rest = True
-        for slope, size, count in zip(slopes, sizes_of(active.state.felt), counts, strict=True):
-            largest = np.argsort(-size, kind="stable")[:count]
-            rest = rest and bool(np.all(slope[largest] <= kernel.REST))
-        if not rest:
+        resting = active.resting()
+        if not np.all(resting[active.sizes > self._least_felt]):
             return False
+        counts = self._felt_counts(active.state)
         whole = all(c == w for c, w in zip(counts, active.state.widths, strict=True))
         if whole or (len(set(counts)) == 1 and self.clock != self.joined):
             return True
-        return all(bool(np.all(slope <= kernel.REST)) for slope in slopes)
+        return bool(np.all(resting))
 
     def _from_rest(self, moment: Moment) -> None:
         """The piece that leaves a rest of the felt layers."""
@@ -781,7 +778,7 @@ class Path:
         if self.h is None:
             self.h = tol ** (1 / ORDER_OF_ERROR) / max(active.fastest, 1e-300)
         h = min(self.h, self.t_max - self.clock.value)
-        target = self._trace(active.state)
+        target = self._trace(active.state) if active.state.passengers else np.inf
         while h > 4 * kernel.EPS * self.clock.local and h > 0:
             path, error = active.step(h)
             self.n_gradients += 2

@@ -71,7 +71,8 @@ def _broken(path: Path) -> str:
 def _named(path: Path) -> str:
     """The reason of a run, in the words of the process."""
     if path.reason == trajectory.STUCK:
-        return limit.NO_BLOW_UP if path.moments[-1].state.levels else limit.NO_WIDTH
+        levels = path.moments[-1].state.levels
+        return limit.NO_BLOW_UP if levels and 0 not in levels[0].widths else limit.NO_WIDTH
     return path.reason
 
 
