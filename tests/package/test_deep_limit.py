@@ -4,10 +4,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from mfbook.flow.deep.limit import deep_limit
 
 from mfbook.flow import gradient_flow, trajectory
-from mfbook.flow.deep import limit as limits
+from mfbook.flow import limit as limits
+from mfbook.flow.limit import deep_limit
 from mfbook.models import small_init
 from mfbook.problems import MatrixCompletion, examples
 
