@@ -124,7 +124,8 @@ def gradient_flow(
     without a scale by Taylor series, and one hidden column, once it has outgrown the others, its
     exact linear flow. Entries that no path of entries links to others (of the layers, and of ∇f)
     form sectors, which are kept; a start whose part that would have to grow only fades is said to
-    be stuck. There is no second run that would notice other symmetries.
+    be stuck. There is no second run that would notice other symmetries. Up to 2,000 entries of the
+    layers may be felt at once, and no line of progress is shown.
 
     See also `disconnected_limit`, the limit α → 0 in closed form where it is known; `deep_limit`,
     the limit at three factors or more; `taylor_flow`, slow and in many digits; `gradient_descent`,
