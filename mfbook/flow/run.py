@@ -128,7 +128,8 @@ def gradient_flow(
     without a scale by Taylor series, and one hidden column, once it has outgrown the others, its
     exact linear flow. Entries that no path of entries links to others (of the layers, and of ∇f)
     form sectors, which are kept; a start whose part that would have to grow only fades is said to
-    be stuck. There is no second run that would notice other symmetries.
+    be stuck. There is no second run that would notice other symmetries. Up to 2,000 entries of the
+    layers may be felt at once, and no line of progress is shown.
 
     A start in a subspace that the flow cannot leave, as (A, Aᵀ) is for symmetric data in two
     factors, is followed inside it, where rounding cannot lead out. Where data have a symmetry that
@@ -155,7 +156,7 @@ def gradient_flow(
     >>> deep = gradient_flow(problem, small_init((2, 2), depth=3, rng=0), log10_scale=-1000)
     >>> float(deep.t[-1]), round(deep.phases[1].log10_arrival)  # the plateau lasts 10^998
     (inf, 998)
-    >>> bool(abs(deep.W_at(0.0, phase=1)).max() < 100 < abs(deep.W_at(1.0, phase=1)).max())
+    >>> bool(abs(deep.W_at(0.0, phase=1)).max() < 50 < abs(deep.W_at(1.0, phase=1)).max())
     True
     """
     arrays = _starts(problem, factors)

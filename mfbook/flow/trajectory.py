@@ -23,6 +23,7 @@ UNBOUNDED = "W grows on, far beyond the data: no critical point in sight"
 ROUNDING = "where it ends is decided by rounding: a symmetry of data and start hides a direction"
 INTERRUPTED = "interrupted"
 STEP_TOO_SMALL = "step size below rounding"
+TOO_LARGE = "W feels more entries of the layers at once than can be linearised exactly"
 
 
 # Those of a run that converged.
@@ -43,6 +44,8 @@ ADVICE = {
     INTERRUPTED: "run it again to go on; what there is may be read off",
     STEP_TOO_SMALL: "the error cannot be kept: ask for less with rtol, or take a start that is "
     "nearer in size to the data",
+    TOO_LARGE: "take narrower layers, or a much smaller scale, from which one hidden column is "
+    "felt after the other; or use gradient_descent",
     DROWNED: "double precision holds no more: raise loss_tol, or take a smaller start",
     UNBOUNDED: "the end is none to quote: W_at(t) and loss tell how it grows",
     ROUNDING: "take a larger scale, perturb the data or the start, or use disconnected_limit or "

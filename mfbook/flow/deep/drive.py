@@ -76,7 +76,8 @@ FADED = 1e6
 # W is given up as unbounded as with two factors.
 FAR, GROWN, FALLEN = 1e3, 1.2, 0.1
 
-ROUNDING = (4 * kernel.EPS) ** 2
+# So many entries of felt layers have a Jacobian of 30 MB, whose eigenvectors take seconds.
+LARGEST = 2000
 
 
 @dataclass(frozen=True)
