@@ -16,6 +16,7 @@ from mfbook.problems import checks
 
 P = mf.MatrixCompletion.from_text("1 2; 3 ?")
 SENSING = mf.MatrixSensing(np.eye(2)[None], [3.0])
+SYMMETRIC = mf.SymmetricCompletion.from_text("1 2; 2 ?")
 EYE = np.eye(2, dtype=bool)
 ONES = np.ones((2, 2))
 TWO = (np.eye(2), np.eye(2))
@@ -68,6 +69,9 @@ OF_ARRAYS = {
     "MatrixCompletion": lambda x: mf.MatrixCompletion(x, np.ones((2, 2), dtype=bool)),
     "MatrixCompletion truth": lambda x: mf.MatrixCompletion(ONES, EYE, truth=x),
     "MatrixSensing": lambda x: mf.MatrixSensing([x], [1.0]),
+    "SymmetricCompletion": lambda x: mf.SymmetricCompletion(x, np.ones((2, 2), dtype=bool)),
+    "SymmetricCompletion start": lambda x: mf.gradient_flow(SYMMETRIC, (x,)),
+    "SymmetricSensing": lambda x: mf.SymmetricSensing([x], [1.0]),
     "loss_value": P.loss_value,
     "gradient": P.gradient,
     "measure": P.measure,

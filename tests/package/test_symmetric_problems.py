@@ -182,7 +182,7 @@ def test_a_start_of_zeros_is_refused():
 
 def test_one_factor_for_a_problem_in_two_is_told_what_to_do():
     problem = mf.MatrixCompletion.from_text("1 2; 2 5")
-    with pytest.raises(ValueError, match="two factors, W = A B, but got 1.*SymmetricCompletion"):
+    with pytest.raises(ValueError, match=r"two factors.*but got 1.*SymmetricCompletion"):
         mf.gradient_flow(problem, (U2,))
 
 
@@ -191,9 +191,7 @@ def test_what_is_about_two_factors_says_so():
     with pytest.raises(ValueError, match="model is W = U Uᵀ"):
         mf.disconnected_limit(problem, (U2,))
     with pytest.raises(ValueError, match="model is W = U Uᵀ"):
-        mf.taylor_flow(problem, (U2,), times=[1])
-    with pytest.raises(TypeError, match="lower bound"):
-        mf.min_rank(problem)
+        mf.taylor_flow(problem, (U2,), log10_scale=0, times=[1])
     both = [problem, mf.MatrixCompletion(problem.values, problem.mask)]
     with pytest.raises(ValueError, match="one model"):
         mf.gradient_descent(both, (np.ones((2, 2, 2)),), lr=0.1)

@@ -235,15 +235,14 @@ def follow(path: Path, *, rtol: float, t_max: float) -> Iterator[None]:
             if stepper.sigma > rate_floor:
                 bound = stepper.time_to_reach(path.log_active + 1e-6)
         elif stepper.at_rest or isinstance(stepper, DenseStepper):
-            rates, basis = stepper.S_eigen
-            quiet = ~state.active
-            bound = time_to_reach(
-                np.ascontiguousarray(state.X[:, quiet]),
-                state.ell[quiet],
-                np.where(np.abs(rates) <= rate_floor, 0.0, rates),
-                basis,
-                path.log_active + 1e-6,
-            )
+            bound = _time_to_reach(path, stepper, rate_floor)
+            if isinstance(stepper, LargeStepper) and np.isfinite(bound):
+                grows = np.isfinite(_time_to_reach(path, stepper, max(rate_floor, stepper.unrest)))
+                if not grows and stepper.still:
+                    bound = np.inf
+                elif not grows:
+                    stepper.move_on()
+                    bound, h = np.inf, min(h or np.inf, stepper.longest)
         if stepper.at_rest:
             if not np.isfinite(bound):
                 noise = _rounding(field, state.Z)
@@ -263,6 +262,20 @@ def follow(path: Path, *, rtol: float, t_max: float) -> Iterator[None]:
         path.append(new)
         path.records.append(stepper.record)
         h *= min(stepper.GROW, SAFETY * (tol / max(error, 1e-300)) ** (1 / stepper.ORDER))
+
+
+def _time_to_reach(path: Path, stepper: DenseStepper | LargeStepper, floor: float) -> float:
+    """When W feels the next column, where S stays as it is and rates up to the floor are zero."""
+    state = path.states[-1]
+    rates, basis = stepper.S_eigen
+    quiet = ~state.active
+    return time_to_reach(
+        np.ascontiguousarray(state.X[:, quiet]),
+        state.ell[quiet],
+        np.where(np.abs(rates) <= floor, 0.0, rates),
+        basis,
+        path.log_active + 1e-6,
+    )
 
 
 def _rounding(field: Field, Z: np.ndarray) -> float:

@@ -10,10 +10,11 @@ import numpy as np
 
 from mfbook.flow import trajectory
 from mfbook.flow.progress import Progress
+from mfbook.flow.shallow import drive
 from mfbook.flow.shallow.compiled import say_that_it_compiles
 from mfbook.flow.shallow.composite import Composite
 from mfbook.flow.shallow.dense import Columns
-from mfbook.flow.shallow.drive import DENSE_P, follow
+from mfbook.flow.shallow.drive import follow
 from mfbook.flow.shallow.phases import phases_of
 from mfbook.flow.shallow.sectors import falls_apart
 from mfbook.flow.shallow.stack import Factors
@@ -169,7 +170,7 @@ def _may_lose_sectors(run: Composite) -> bool:
     for part, path in zip(run.parts, run.paths, strict=True):
         field = path.field
         complete = run.problem.observes_entries and len(field.values) == part.field.m * part.field.n
-        if field.p > DENSE_P or complete:
+        if field.p > drive.DENSE_P or complete:
             continue
         blocks = [np.arange(field.p)] if field.blocks is None else field.blocks
         blocks = [block for block in blocks if len(block) > 1]

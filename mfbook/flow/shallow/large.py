@@ -57,6 +57,12 @@ RENEW = 5
 # Rest, as a fraction of one unit of log-growth: what a passive column's log-size loses by it only
 # shifts its escape in time, by a tenth of the local tolerance at rtol = 1e-4.
 FREEZE = 1e-5
+# What is left of the speed, over that of a unit of growth, where it is rounding.
+STILL = 1e-14
+# Growth rates up to so many times the relative speed of a column are not told from it.
+UNREST = 10.0
+# By how much the decay of the speed may be faster than over the step before.
+FASTER = 3.0
 
 
 @dataclass
@@ -67,6 +73,7 @@ class Memory:
     nonlinear: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     linear: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     last: tuple[float, float, int] | None = None
+    decay: float = np.inf
     patience: int = 0
     radius: float = 0.0
     sigma: float = 0.0
@@ -127,17 +134,34 @@ class LargeStepper:
             self.at_rest = record.method == "rest"
             return
         self.rho = MARGIN * self._radius(memory)
-        if self.rho == 0:
-            self.longest = np.inf
-        elif memory.patience > 0:
-            self.longest = EXPLICIT / self.rho
-        elif self.k <= FEW:
-            self.longest = LONGEST / max(self.sigma, 1e-300)
-        else:
-            self.longest = longest_chebyshev(self.rho)
+        self.still = False
         self.at_rest = self._resting(memory)
         if self.at_rest:
             self.longest = LONGEST / max(self.sigma, 1e-300) if self.by_series else np.inf
+        else:
+            self.longest = self._longest_moving()
+
+    def _longest_moving(self) -> float:
+        if self.rho == 0:
+            return np.inf
+        if self.memory.patience > 0:
+            return EXPLICIT / self.rho
+        if self.k <= FEW:
+            return LONGEST / max(self.sigma, 1e-300)
+        return longest_chebyshev(self.rho)
+
+    @property
+    def unrest(self) -> float:
+        """Rates up to this may be what is left of the active columns' motion."""
+        if not self.k:
+            return 0.0
+        speed = np.linalg.norm(self.F, axis=0) / np.linalg.norm(self.Z, axis=0)
+        return UNREST * float(speed.max())
+
+    def move_on(self) -> None:
+        """Take no rest: nothing grows that would be told from the motion that is left."""
+        self.at_rest, self.longest = False, self._longest_moving()
+        self.memory.rested = -1
 
     def _radius(self, memory: Memory) -> float:
         """Spectral radius of the Jacobian: active block J, and S for the passive columns."""
@@ -180,20 +204,26 @@ class LargeStepper:
         on the growth of the passive columns for a time 1/μ.
         """
         if not self.k:
+            self.still = True
             return True
-        if self.k == self.Y.shape[1]:
-            return False
         now = self.state.t, float(np.linalg.norm(self.F)), self.k
+        self.still = now[1] <= STILL * self.rho * float(np.linalg.norm(self.Z))
+        if self.k == self.Y.shape[1]:  # no column waits for the rest: it is the end
+            return self.still
         last, memory.last = memory.last, now
         if memory.rested == self.k and last is not None and now[1] <= 1.01 * last[1]:
             return True
         memory.rested = -1
-        size = float(np.linalg.norm(self.Z))
-        if now[1] <= 1e-14 * self.rho * size:
+        if last is None or last[2] != self.k:
+            memory.decay = np.inf
+        if self.still:
             return True
         if last is None or last[2] != self.k or not 0 < now[1] < last[1] or now[0] <= last[0]:
             return False
+        # A decay that is suddenly faster is that of a stiff part, an error of the last step
+        # perhaps, and what is left decays as slowly as before.
         mu = np.log(last[1] / now[1]) / (now[0] - last[0])
+        mu = memory.decay = mu if mu <= FASTER * memory.decay else memory.decay
         change = np.linalg.norm(self.field.change(self.Z, self.F).data)
         if change <= FREEZE * mu**2:
             memory.rested = self.k

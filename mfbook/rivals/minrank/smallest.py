@@ -25,7 +25,9 @@ from mfbook.rivals.minrank.elimination import eliminate
 from mfbook.rivals.minrank.independence import independent_lines
 from mfbook.rivals.minrank.minors import rootless_pair
 from mfbook.rivals.minrank.rank_one import rank_one
+from mfbook.rivals.minrank.square import square_witness
 from mfbook.rivals.minrank.witness import witness
+from mfbook.theory.measures import numerical_rank
 
 NOT_PROVEN = "not proven"
 
@@ -84,22 +86,24 @@ def min_rank(problem: MatrixCompletion, *, starts: int = 64) -> MinRank:
     A rank is reached by the potentials of a spanning forest (rank 1), by elimination, by
     `problem.truth` if that fits, or by Levenberg–Marquardt steps on factors from many starts.
 
+    For a symmetric problem the rank is that of a positive semidefinite W. What excludes a rank
+    excludes it for all matrices, so it may leave a gap that is the cone's: "not proven".
+
     Parameters
     ----------
     problem
-        a `MatrixCompletion`. The exclusions are exhaustive up to 8 rows or columns;
-        beyond that fewer are tried.
+        a `MatrixCompletion` or `SymmetricCompletion`. The exclusions are exhaustive up to 8 rows or
+        columns; beyond that fewer are tried.
     starts
         how many starts, at most, for each rank that is not excluded.
 
     Raises
     ------
     TypeError
-        a problem without entries, which the arguments above are about, or a symmetric one: nothing
-        is known here of the smallest rank of positive semidefinite matrices.
+        any other problem; the arguments above are about entries.
     ValueError
-        `starts` below 1; data over so many magnitudes that no matrix of the smallest rank has
-        entries that a float can hold.
+        `starts` below 1; a symmetric problem that no positive semidefinite matrix fits; data over
+        so many magnitudes that no matrix of the smallest rank has entries that a float can hold.
 
     Examples
     --------
@@ -112,6 +116,9 @@ def min_rank(problem: MatrixCompletion, *, starts: int = 64) -> MinRank:
     'the alternating product around the cycle (1,1) (1,0) (0,0) (0,1) is 0.666667, not 1'
     >>> min_rank(MatrixCompletion.from_text("0 1; 2 ?")).rank
     2
+    >>> from mfbook.problems import SymmetricCompletion
+    >>> min_rank(SymmetricCompletion.from_text("? 1; 1 ?")).W.shape
+    (2, 2)
 
     References
     ----------
@@ -122,14 +129,9 @@ def min_rank(problem: MatrixCompletion, *, starts: int = 64) -> MinRank:
         problem,
         entries="the proofs of min_rank are about observed entries; measurements are not supported",
     )
-    if is_symmetric(problem):
-        raise TypeError(
-            "min_rank is about all matrices that fit, but the problem is symmetric, whose model "
-            "U Uᵀ reaches the positive semidefinite ones, and their smallest rank may be larger; "
-            "for a lower bound ask about MatrixCompletion(problem.values, problem.mask), for a "
-            "rank that is reached see glrl(problem).ranks"
-        )
     starts = whole_number("starts", starts, least=1)
+    if is_symmetric(problem):
+        return _of_squares(problem, starts)
     if not problem.targets.any():
         reason = "every observed entry is zero, and no rank is smaller"
         return MinRank(0, np.zeros(problem.shape), reason, 0)
@@ -151,6 +153,17 @@ def min_rank(problem: MatrixCompletion, *, starts: int = 64) -> MinRank:
             "scale rows and columns so that these are closer together, which changes no rank"
         )
     return MinRank(rank, W, proof, strongest.lower_bound)
+
+
+def _of_squares(problem: MatrixCompletion, starts: int) -> MinRank:
+    """The smallest rank found among U Uᵀ, and what excludes smaller ones for all matrices."""
+    whole = min_rank(MatrixCompletion(problem.values, problem.mask), starts=starts)
+    W = square_witness(problem, whole.lower_bound, starts)
+    rank = int(numerical_rank(W))
+    if rank == whole.lower_bound and not whole.proven:
+        whole = min_rank(MatrixCompletion(problem.values, problem.mask, truth=W), starts=starts)
+    proof = whole.proof if rank == whole.lower_bound else NOT_PROVEN
+    return MinRank(rank, W, proof, whole.lower_bound)
 
 
 @dataclass(frozen=True, eq=False)

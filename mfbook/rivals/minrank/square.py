@@ -1,0 +1,75 @@
+"""The smallest rank of a positive semidefinite matrix U Uᵀ that fits the observed entries.
+
+No matrix of a rank that is excluded for all completions is excluded any less here, so the proofs
+from below are those of `smallest`. From above a matrix U Uᵀ is looked for, which two factors of the
+same width would not give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from mfbook.problems.protocols import EntryProblem
+from mfbook.rivals.minrank.component import FITS
+from mfbook.rivals.minrank.witness import BLOWN_UP
+from mfbook.rivals.nuclear import min_nuclear_norm
+from mfbook.rivals.nuclear.data import Entries, affine_set
+
+# Steps of Levenberg and Marquardt from one start, and the dampings between which they move.
+STEPS, FALL, RISE, LEAST, MOST = 200, 4.0, 3.0, 1e-14, 1e8
+# A start is given up whose residual has not halved in so many steps.
+PATIENCE = 20
+# An eigenvalue of the truth counts from this share of the largest on.
+SAME = 1e-9
+
+
+def square_witness(problem: EntryProblem, bound: int, starts: int) -> np.ndarray:
+    """A positive semidefinite W that fits, of the smallest rank ≥ bound for which one was found."""
+    if bound == 0:
+        return np.zeros(problem.shape)
+    data = affine_set(problem, True)
+    assert isinstance(data, Entries)
+    for rank in range(bound, problem.shape[0]):
+        for U in _starts(problem, data, rank, starts):
+            found = _fitted(data, U)
+            if found is not None and np.abs(found).max() ** 2 <= BLOWN_UP:
+                return data.unit * (found @ found.T)
+    return min_nuclear_norm(problem).W
+
+
+def _starts(problem: EntryProblem, data: Entries, rank: int, starts: int) -> Iterator[np.ndarray]:
+    truth = getattr(problem, "truth", None)
+    if truth is not None:
+        values, vectors = np.linalg.eigh(truth / data.unit)
+        if values[0] >= -SAME * values[-1] and np.sum(values > SAME * values[-1]) == rank:
+            yield vectors[:, -rank:] * np.sqrt(values[-rank:])
+    rng = np.random.default_rng(0)
+    for _ in range(starts):
+        yield rng.standard_normal((problem.shape[0], rank))
+
+
+def _fitted(data: Entries, U: np.ndarray) -> np.ndarray | None:
+    """U moved onto the data by steps that solve (JᵀJ + λ I) step = Jᵀ residual, or None."""
+    U = np.where(data.zero[:, None], 0.0, U)
+    residual, J = data.residual_and_jacobian(U)
+    damping, before = 1.0, np.inf
+    for step in range(STEPS):
+        if np.abs(residual).max(initial=0.0) <= FITS:
+            return U
+        if step % PATIENCE == 0:
+            if np.linalg.norm(residual) > 0.5 * before:
+                return None
+            before = float(np.linalg.norm(residual))
+        gram = J.T @ J + damping * np.eye(U.size)
+        moved = U - np.linalg.solve(gram, J.T @ residual).reshape(U.shape)
+        tried, J_tried = data.residual_and_jacobian(moved)
+        if np.linalg.norm(tried) < np.linalg.norm(residual):
+            U, residual, J = moved, tried, J_tried
+            damping = max(damping / FALL, LEAST)
+        else:
+            damping = damping * RISE
+            if damping > MOST:
+                return None
+    return None
