@@ -102,7 +102,8 @@ mflive.shell = (() => {
   function render({ model, el: host }) {
     open(host, {
       kind: model.get("kind"),
-      spec: model.get("spec"),
+      // A second view of the same explorer begins where the reader left the first.
+      spec: { ...model.get("spec"), state: model.get("state") },
       ask: mflive.ask.inPython(model),
       where: "notebook",
       keep: (state) => {
