@@ -34,7 +34,8 @@ from mfbook.flow.trajectory import (
     Trajectory,
     resting_times,
 )
-from mfbook.problems.checks import real_array, real_number, require_problem, whole_number
+from mfbook.models import require_layers
+from mfbook.problems.checks import real_array, real_number, whole_number
 from mfbook.problems.fit import LOSS_TOL, excess, fit_of, gradient, size_of_data
 from mfbook.problems.protocols import Problem
 
@@ -156,7 +157,7 @@ def end_to_end_flow(
     Arora, Cohen & Hazan 2018, Theorem 1; Arora et al. 2019, Lemma 3 and Theorem 3; Li, Luo & Lyu
     2021, Eq. 11, Theorem D.1 (its K_ij at equal σ is the limit) and Corollary D.2.
     """
-    require_problem(problem)
+    require_layers(problem, "end_to_end_flow is that of layers, W = W_1 W_2 ⋯,")
     start = real_array("W0", W0, ndim=2, finite=True)
     if start.shape != problem.shape:
         raise ValueError(f"W0 must have the problem's shape {problem.shape}, but has {start.shape}")

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from mfbook.flow import trajectory
 from mfbook.flow.run import LARGEST_RTOL, SMALLEST_RTOL
-from mfbook.models import factors_of
+from mfbook.models import factors_of, require_layers
 from mfbook.problems.checks import real_number, whole_number
 from mfbook.problems.fit import require_size
 from mfbook.problems.protocols import Problem
@@ -155,6 +155,7 @@ def deep_limit(
 
 
 def _checked(problem: Problem, factors: Sequence[ArrayLike]) -> tuple[np.ndarray, ...]:
+    require_layers(problem, "deep_limit is that of layers, W = W_1 W_2 ⋯,")
     arrays = factors_of(problem, factors)
     require_size(problem)
     if len(arrays) < 3:

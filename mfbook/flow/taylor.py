@@ -27,7 +27,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mfbook.models import one_run, product
+from mfbook.models import one_run, product, require_layers
 from mfbook.problems.checks import real_array, whole_number
 from mfbook.problems.protocols import Problem
 
@@ -111,6 +111,7 @@ def taylor_flow(
     >>> bool(abs(W[0, 0] * (2 * np.exp(40) - 1) - 1) < 1e-13)
     True
     """
+    require_layers(problem, "taylor_flow follows layers, W = W_1 W_2 ⋯,")
     arrays = one_run(problem, factors, "taylor_flow follows")
     log10_scale = whole_number("log10_scale", log10_scale)
     digits = whole_number("digits", digits, least=1)

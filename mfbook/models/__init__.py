@@ -6,6 +6,7 @@ from mfbook.models.product import (
     factors_of,
     one_run,
     product,
+    require_layers,
     two_factors,
 )
 from mfbook.models.starts import small_init
@@ -17,6 +18,7 @@ __all__ = [
     "model_of",
     "one_run",
     "product",
+    "require_layers",
     "small_init",
     "two_factors",
 ]

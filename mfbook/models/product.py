@@ -83,16 +83,21 @@ def one_run(problem: Problem, factors: Sequence[ArrayLike], who: str) -> tuple[n
     return arrays
 
 
+def require_layers(problem: Problem, what: str) -> None:
+    """Raise where the problem means U Uᵀ; `what` begins the message."""
+    require_problem(problem)
+    if is_symmetric(problem):
+        raise ValueError(
+            f"{what} but the problem is a {type(problem).__name__}, whose model is W = U Uᵀ; make "
+            "a MatrixCompletion or MatrixSensing of its data"
+        )
+
+
 def two_factors(
     problem: Problem, factors: Sequence[ArrayLike], who: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """`one_run` for W = A B; `who` says in the message what is about these."""
-    require_problem(problem)
-    if is_symmetric(problem):
-        raise ValueError(
-            f"{who} two factors, W = A B, but the problem is a {type(problem).__name__}, whose "
-            "model is W = U Uᵀ; make a MatrixCompletion or MatrixSensing of its data"
-        )
+    require_layers(problem, f"{who} two factors, W = A B,")
     arrays = factors_of(problem, factors)
     if len(arrays) != 2:
         raise ValueError(

@@ -6,8 +6,8 @@ import numpy as np
 
 from mfbook.flow.balanced import flow_of_rank
 from mfbook.flow.trajectory import Trajectory
-from mfbook.models import model_of
-from mfbook.problems.checks import real_number, require_problem, whole_number
+from mfbook.models import model_of, require_layers
+from mfbook.problems.checks import real_number, whole_number
 from mfbook.problems.fit import LOSS_TOL, size_of_data
 from mfbook.problems.protocols import Problem
 from mfbook.rivals.glrl import GreedyPath, escape_within_a_part, greedy_path, why_to_stop
@@ -89,7 +89,7 @@ def deep_glrl(
     ----------
     Li, Luo & Lyu 2021, Section 6, Algorithm 2.
     """
-    require_problem(problem)
+    require_layers(problem, "deep_glrl learns layers, W = W_1 W_2 ⋯,")
     m, n = problem.shape
     because = "infinite depth never turns the singular vectors that a phase is given"
     depth = real_number("depth", depth, least=2, because=because)

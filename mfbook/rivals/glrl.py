@@ -164,11 +164,9 @@ def why_to_stop(
     if fits(problem, W, loss_tol):
         reached = excess(problem, W) <= fit_of(problem).threshold(loss_tol)
         return trajectory.LOSS_REACHED if reached else trajectory.LEAST_REACHED
-    if len(runs) == max_rank:
-        return RANK_LIMIT
     if runs and runs[-1].reason != trajectory.STUCK:
         return str(runs[-1].reason)  # the phase did not end at a critical point
-    return ""
+    return RANK_LIMIT if len(runs) == max_rank else ""
 
 
 def greedy_path(points: list[np.ndarray], runs: list[Trajectory], reason: str) -> GreedyPath:

@@ -192,6 +192,12 @@ def test_what_is_about_two_factors_says_so():
         mf.disconnected_limit(problem, (U2,))
     with pytest.raises(ValueError, match="model is W = U Uᵀ"):
         mf.taylor_flow(problem, (U2,), log10_scale=0, times=[1])
+    with pytest.raises(ValueError, match="model is W = U Uᵀ"):
+        mf.end_to_end_flow(problem, U2, depth=3)
+    with pytest.raises(ValueError, match="model is W = U Uᵀ"):
+        mf.deep_glrl(problem, 3)
+    with pytest.raises(ValueError, match="model is W = U Uᵀ"):
+        mf.deep_limit(problem, (U2, U2, U2))
     both = [problem, mf.MatrixCompletion(problem.values, problem.mask)]
     with pytest.raises(ValueError, match="one model"):
         mf.gradient_descent(both, (np.ones((2, 2, 2)),), lr=0.1)

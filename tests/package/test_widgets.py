@@ -14,7 +14,7 @@ import pytest
 import mfbook as mf
 from mfbook.book.widgets import front
 from mfbook.book.widgets.answer import answer
-from mfbook.book.widgets.explorer import VIEW
+from mfbook.book.widgets.explorer import VIEW, rounded
 from tools.chapters import ROOT
 
 POPULATION = json.loads((ROOT / "book" / "bias" / "connected_map.json").read_text("utf-8"))
@@ -58,7 +58,8 @@ def test_what_is_stored_is_the_same_twice(kind):
 def test_what_it_begins_with_is_a_problem_and_a_start(kind):
     explorer = made(kind)
     state = spec_of(explorer.html)["state"]
-    assert state == explorer.state
+    # A page rounds what may depend on the machine.
+    assert state == explorer.state | {"cells": rounded(explorer.state["cells"])}
     assert explorer.problem.shape == np.shape(state["cells"])
     assert explorer.seed == state["seed"] and explorer.log10_scale == state["scale"]
 

@@ -26,6 +26,11 @@ def start_of_seed(problem: MatrixCompletion, state: State) -> tuple[Any, ...]:
     return small_init(problem.shape, rng=int(state["seed"]))
 
 
+def rounded(cells: list[list[float | None]]) -> list[list[float | None]]:
+    """Numbers in twelve digits, for a stored page must not depend on the machine."""
+    return [[None if x is None else float(f"{x:.12g}") for x in row] for row in cells]
+
+
 class Explorer:
     """A figure that a reader can push; made by the functions of `mf.widgets`.
 
@@ -108,8 +113,12 @@ class Explorer:
     @property
     def html(self) -> str:
         """The static figure, inside the element that a page's script brings to life."""
-        spec = escape(json.dumps(self.spec, separators=(",", ":"), ensure_ascii=False))
-        return f'<mf-explorer kind="{self.kind}" data-spec="{spec}">{self._static}</mf-explorer>'
+        begins = self._begins | {"cells": rounded(self._begins["cells"])}
+        spec = json.dumps(
+            {"state": begins, **self._more}, separators=(",", ":"), ensure_ascii=False
+        )
+        head = f'<mf-explorer kind="{self.kind}" data-spec="{escape(spec)}">'
+        return f"{head}{self._static}</mf-explorer>"
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         bundle = {"text/plain": str(self), "text/html": self.html}

@@ -45,7 +45,7 @@ def begins(problem: MatrixCompletion, seed: int, log10_scale: float) -> State:
     """The state that an explorer begins with, checked."""
     return {
         "cells": [
-            [float(f"{v:.12g}") if seen else None for v, seen in zip(row, mask, strict=True)]
+            [float(v) if seen else None for v, seen in zip(row, mask, strict=True)]
             for row, mask in zip(problem.values, problem.mask, strict=True)
         ],
         "seed": whole_number("seed", seed, least=0, most=LARGEST_SEED),
