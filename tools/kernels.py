@@ -18,6 +18,8 @@ ENVIRONMENT = {
 
 FLOW = Path(__file__).resolve().parent.parent / "mfbook" / "flow"
 ENGINES = (FLOW / "shallow", FLOW / "deep")
+# Numba writes again only what changed, so that its files do not tell when all was last compiled.
+DONE = FLOW / "__pycache__" / "engines"
 
 
 def prepare() -> None:
@@ -28,13 +30,11 @@ def prepare() -> None:
     os.environ.update(ENVIRONMENT)
     if not compiled():
         subprocess.run([sys.executable, "-m", "mfbook.flow.shallow.compiled"], check=True)
+        DONE.parent.mkdir(exist_ok=True)
+        DONE.touch()
 
 
 def compiled() -> bool:
-    """Whether what Numba keeps on disk is younger than the engines' code, if there is any."""
-    for engine in ENGINES:
-        sources = [path.stat().st_mtime for path in engine.glob("*.py")]
-        kept = [path.stat().st_mtime for path in engine.glob("__pycache__/kernel.*.nbi")]
-        if sources and (not kept or max(kept) < max(sources)):
-            return False
-    return True
+    """Whether the engines have been compiled since their code changed, if there are any."""
+    changed = [path.stat().st_mtime for engine in ENGINES for path in engine.glob("*.py")]
+    return not changed or (DONE.exists() and DONE.stat().st_mtime > max(changed))

@@ -10,9 +10,8 @@ from mfbook.flow import gradient_flow, trajectory
 from mfbook.flow.trajectory import Trajectory
 from mfbook.models import Model, model_of
 from mfbook.problems.checks import real_number, whole_number
-from mfbook.problems.fit import LOSS_TOL, excess, fit_of, fits, size_of_data
+from mfbook.problems.fit import LOSS_TOL, excess, fit_of, fits, gradient, size_of_data
 from mfbook.problems.protocols import Problem
-from mfbook.theory.landscape import escape_direction
 from mfbook.theory.measures import numerical_rank
 
 RANK_LIMIT = "rank limit"
@@ -189,8 +188,9 @@ def escape_within_a_part(
     in exact arithmetic the new hidden column is zero elsewhere for ever. The singular vectors that
     a computer finds are not.
     """
-    here = model.from_tall(pieces) if pieces[0].shape[1] else model.zeros(problem.shape, 1)
-    pair = escape_direction(problem, here).direction
+    _, (u, v) = model.escape(gradient(problem, model.product(model.from_tall(pieces))))
+    sign = np.sign(u[np.argmax(np.abs(u))])
+    pair = sign * u, sign * v
     part = max(problem.parts, key=lambda part: np.linalg.norm(pair[0][part[0]]))
     direction, outside = [], []
     for w, kept in zip(pair, part, strict=True):

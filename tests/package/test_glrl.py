@@ -8,7 +8,7 @@ import pytest
 from mfbook.flow import gradient_flow
 from mfbook.flow.trajectory import STEP_LIMIT
 from mfbook.models import small_init
-from mfbook.problems import MatrixCompletion, MatrixSensing, examples
+from mfbook.problems import MatrixCompletion, MatrixSensing, SymmetricCompletion, examples
 from mfbook.problems.graph import connectivity
 from mfbook.rivals.glrl import glrl
 from mfbook.theory.landscape import critical_point_kind, escape_direction
@@ -207,3 +207,14 @@ def test_max_rank_must_be_in_range(max_rank):
 
 def test_the_repr_tells_ranks_and_reason():
     assert repr(glrl(examples.disconnected_3x3)) == "GreedyPath(loss reached, ranks 0 → 1 → 2)"
+
+
+@pytest.mark.parametrize("kind", [MatrixCompletion, SymmetricCompletion])
+def test_data_that_are_of_a_rank_to_six_digits_only(kind):
+    """Rank 1 fits them to 1e-12 of the loss at zero; whoever asks for more gets another phase."""
+    text = "? 1.48911 -1.02792; 1.48911 3.17395 -2.19091; -1.02792 -2.19091 1.51234"
+    problem = kind.from_text(text)
+    assert glrl(problem, loss_tol=1e-10).ranks == (0, 1)
+    path = glrl(problem, loss_tol=1e-15)
+    assert path.ranks[:3] == (0, 1, 2)
+    assert path.reason == "loss reached" or not path.converged
