@@ -120,8 +120,8 @@ def deep_limit(
     -----
     Whatever decides where a saddle inside a set of fixed rank is left, a part of size α^e of the
     felt columns, is carried along as its exponent and its direction. That the process is the limit
-    is proved for the first plateau and the first orbit and almost every start; beyond, it is what
-    `gradient_flow` does from 1e-100 and 1e-1000, where the two are compared in the tests.
+    is an observation: it is what `gradient_flow` does from 1e-100 and 1e-1000, where the two are
+    compared in the tests.
 
     Examples
     --------
