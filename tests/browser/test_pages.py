@@ -13,6 +13,7 @@ from tests.browser.watch import (
     images_without_words,
     load,
     raw_tex,
+    resize,
     small_figures,
     sticking_out,
     tex_errors,
@@ -35,7 +36,6 @@ def misfits(page) -> list[str]:
     if page.viewport_size == DESKTOP:
         found += [f"to be broken into lines: {one}" for one in cut_formulas(page)]
     if page.viewport_size == PHONE:
-        page.wait_for_timeout(200)  # what scrolls is marked when its size is known
         found += [f"scrolls and does not say so: {one}" for one in unmarked(page)]
         found += [f"a figure too small to read: {one}" for one in small_figures(page)]
     return found
@@ -50,11 +50,11 @@ def faults(page, address: str) -> list[str]:
     found += [f"TeX error: {text}" for text in tex_errors(page)]
     found += [f"image without alt text: {source}" for source in images_without_words(page)]
     for window in (PHONE, DESKTOP):
-        page.set_viewport_size(window)
+        resize(page, window)
         found += [f"{window['width']} pixels: {one}" for one in misfits(page)]
     # Last, for it changes the page.
     for window, theme, rules in AXE:
-        page.set_viewport_size(window)
+        resize(page, window)
         page.emulate_media(color_scheme=theme)
         page.wait_for_function(f"document.documentElement.dataset.theme === '{theme}'")
         found += [

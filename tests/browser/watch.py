@@ -9,7 +9,7 @@ from functools import cache
 from importlib.resources import files
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, ViewportSize
 
 DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
@@ -135,6 +135,15 @@ def load(page: Page, address: str) -> None:
     page.goto(address)
     page.add_style_tag(content="* { transition: none !important; animation: none !important; }")
     page.evaluate("async () => { if (window.MathJax) await window.MathJax.startup.promise; }")
+
+
+def resize(page: Page, window: ViewportSize) -> None:
+    """Give the page another window, and the time to mark what scrolls in it.
+
+    The theme waits for 300 milliseconds before it gives boxes that scroll a place in the tab order.
+    """
+    page.set_viewport_size(window)
+    page.wait_for_timeout(500)
 
 
 def tex_errors(page: Page) -> list[str]:
