@@ -34,6 +34,7 @@ from mfbook.flow.trajectory import (
     Trajectory,
     resting_times,
 )
+from mfbook.flow.unbounded import far_beyond, grows_on
 from mfbook.models import require_layers
 from mfbook.problems.checks import real_array, real_number, whole_number
 from mfbook.problems.fit import LOSS_TOL, excess, fit_of, gradient, size_of_data
@@ -48,9 +49,6 @@ EPS = np.finfo(float).eps
 SHORT, MANY = 1e-6, 25
 # What the loss sees: singular values above this share of the data's size and W's.
 FELT = 1e-8
-# W runs away where it exceeds FAR times y_max²/y_min, and has grown by GROWN while time grew
-# tenfold and the loss did not fall to FALLEN of what it was, as for two factors.
-FAR, GROWN, FALLEN = 1e3, 1.2, 0.1
 # A gradient below this share of ∇f, in all directions that are felt, is none.
 AT_REST = 1e-8
 # And what moves on by less than this share of itself in a time as long as the run.
@@ -418,13 +416,12 @@ class _Path:
 
     def runs_away(self) -> bool:
         problem, size = self.form.problem, float(self.form.singular_values(self.states[-1])[0])
-        sizes = np.abs(problem.targets[problem.targets != 0.0])
-        if not sizes.size or size <= FAR * sizes.max() ** 2 / sizes.min():
+        if size <= far_beyond(problem.targets):
             return False
         before = self.states[int(np.searchsorted(self.times, self.times[-1] / 10))]
-        grown = size >= GROWN * float(self.form.singular_values(before)[0])
+        earlier = float(self.form.singular_values(before)[0])
         now, then = (excess(problem, self.form.W(y)) for y in (self.states[-1], before))
-        return grown and now >= FALLEN * then
+        return grows_on(size, now, earlier, then)
 
     def W_at(self, t: float) -> np.ndarray:
         return self.form.W(self.state_at(t))

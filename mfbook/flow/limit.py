@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mfbook.flow import trajectory
-from mfbook.flow.run import LARGEST_RTOL, SMALLEST_RTOL
+from mfbook.flow.run import LARGEST_RTOL, SMALLEST_RTOL, require_moving
 from mfbook.models import factors_of, require_layers
 from mfbook.problems.checks import real_number, whole_number
 from mfbook.problems.fit import require_size
@@ -169,10 +169,5 @@ def _checked(problem: Problem, factors: Sequence[ArrayLike]) -> tuple[np.ndarray
             f"deep_limit follows one start, but the factors have the leading axes "
             f"{arrays[0].shape[:-2]}; call it once a start"
         )
-    zero = sum(not array.any() for array in arrays)
-    if zero >= 2:
-        raise ValueError(
-            f"{zero} factors are zero, and that is a critical point: the flow stays there for "
-            "ever; give directions, for example small_init(problem.shape, depth=3, rng=0)"
-        )
+    require_moving(arrays)
     return arrays

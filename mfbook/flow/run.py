@@ -202,7 +202,12 @@ def _starts(problem: Problem, factors: Sequence[ArrayLike]) -> tuple[np.ndarray,
             "with one factor the flow is linear: use gradient_descent, or a SymmetricCompletion "
             "for W = U Uᵀ"
         )
-    # Zero is a rest of U Uᵀ, of two factors that are zero, and of more if two of them are.
+    require_moving(arrays)
+    return arrays
+
+
+def require_moving(arrays: Sequence[np.ndarray]) -> None:
+    """Raise at zero: a rest of U Uᵀ, of two factors that are zero, of more if two of them are."""
     zero = np.sum([~array.any(axis=(-2, -1)) for array in arrays], axis=0)
     if (zero >= min(len(arrays), 2)).any():
         those = f"{zero.max()} factors are zero" if len(arrays) > 2 else "the factors are zero"
@@ -210,7 +215,6 @@ def _starts(problem: Problem, factors: Sequence[ArrayLike]) -> tuple[np.ndarray,
             f"{those}, and zero is a critical point: the flow stays there for ever; "
             "give directions, for example small_init(problem, rng=0)"
         )
-    return arrays
 
 
 def _scales(log10_scale: float | ArrayLike) -> np.ndarray:

@@ -1,66 +1,15 @@
-"""The data as the layers see them, in units of their own, whole and without some components."""
+"""The data as the layers see them, whole and without some components."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from mfbook.flow.deep.kernel import Terms, adjoint_of, residual_of
 from mfbook.flow.deep.passengers import Pairs
+from mfbook.flow.shallow.units import Units
 from mfbook.problems.protocols import Problem, reads_entries
-
-# log₂ of the sizes that a unit may take.
-MOST = 505
-
-
-@dataclass(frozen=True)
-class Units:
-    """W is measured in 2^(N · power), a layer in 2^power, measurements in `measurement`.
-
-    Then with dW_j/dt = −(W_1 ⋯ W_{j−1})ᵀ G (W_{j+1} ⋯ W_N)ᵀ time is measured in 1/rate. All are
-    powers of 2, so that no conversion rounds.
-    """
-
-    depth: int
-    power: int
-    measurement: float
-
-    @property
-    def layer(self) -> float:
-        return 2.0**self.power
-
-    @property
-    def W(self) -> float:
-        return 2.0 ** (self.depth * self.power)
-
-    @property
-    def target(self) -> float:
-        return self.W * self.measurement
-
-    @property
-    def loss(self) -> float:
-        return self.target**2
-
-    @property
-    def rate(self) -> float:
-        return self.layer ** (self.depth - 2) * self.target * self.measurement
-
-    @property
-    def log_layer(self) -> float:
-        return self.power * float(np.log(2.0))
-
-
-def units_of(depth: int, targets: np.ndarray, measurement: float, log_start: float) -> Units:
-    """Units for targets of measurements of size max ‖X_l‖_F.
-
-    Where all targets are zero the start sets the size; log_start is the logarithm of its product.
-    """
-    s = 1.0 if measurement == 1.0 else 2.0 ** np.frexp(measurement)[1]
-    size = np.abs(targets).max() / s
-    log2 = np.log2(size) if size > 0 else np.clip(log_start / np.log(2), -MOST, MOST)
-    return Units(depth, int(np.floor(log2 / depth)), float(s))
 
 
 class Part:

@@ -43,6 +43,10 @@ from mfbook.flow.deep.plateau import (
     log_product,
     taylor_step,
 )
+from mfbook.flow.shallow.gauge import EPS
+from mfbook.flow.shallow.kernel import REST
+from mfbook.flow.unbounded import far_beyond, grows_on
+from mfbook.models import product
 
 # W feels a product that exceeds this share of the data: what is smaller changes ∇f by as much.
 FELT = 1e-13
@@ -72,9 +76,6 @@ OTHERS, MOVING = 3.0, 1e-3
 # A level that shrinks by this factor is on its way to rest: it has a part that blows up no larger
 # than 1e-6 of itself, which is as much as rounding has made of it by then, as its square shrinks.
 FADED = 1e6
-
-# W is given up as unbounded as with two factors.
-FAR, GROWN, FALLEN = 1e3, 1.2, 0.1
 
 # So many entries of felt layers have a Jacobian of 30 MB, whose eigenvectors take seconds.
 LARGEST = 2000
@@ -157,7 +158,7 @@ class Active:
         noise = kernel.noise_of(
             self.part.terms, self.z, self.dims, self.offsets, self.data.curvature
         )
-        return self.speeds <= kernel.REST * noise * self.sizes
+        return self.speeds <= REST * noise * self.sizes
 
     def step(self, h: float) -> tuple[np.ndarray, float]:
         self.n_gradients += 2
@@ -266,10 +267,7 @@ class Alone:
 
 def middle(layers: Layers) -> np.ndarray:
     """K = W_2 ⋯ W_{N−1}."""
-    K = layers[1]
-    for layer in layers[2:-1]:
-        K = K @ layer
-    return K
+    return product(layers[1:-1])
 
 
 def sectors_of(data: Data, layers: Layers) -> list[np.ndarray] | None:
@@ -356,8 +354,7 @@ class Path:
         self.clock = Clock()
         self.h: float | None = None
         self.joined: Clock | None = None  # when a level became felt that had hardly grown
-        sizes = np.abs(data.whole.values[data.whole.values != 0])
-        self.far = FAR * float(sizes.max() ** 2 / sizes.min()) if sizes.size else np.inf
+        self.far = far_beyond(data.whole.values)
         # What is conserved, in the caller's hidden bases and in units of the square of the scale.
         self.balance = [a.T @ a - b @ b.T for a, b in pairwise(layers)]
         self.sectors = sectors_of(data, layers)
@@ -632,7 +629,7 @@ class Path:
         size = np.abs(terms.values).max(initial=0.0) + self.data.curvature * float(
             np.linalg.norm(self._W_felt(moment.state))
         )
-        noise = terms.weight * len(terms.values) * (16 * kernel.EPS * size) ** 2
+        noise = terms.weight * len(terms.values) * (16 * EPS * size) ** 2
         return trajectory.DROWNED if moment.loss <= noise else trajectory.STUCK
 
     def _plateau(self, moment: Moment) -> None:
@@ -647,7 +644,7 @@ class Path:
             return
         z, dims, offsets = flat(level.layers)
         slope = kernel.slope_along(np.ascontiguousarray(G), z, dims, offsets)
-        floor = kernel.EPS * float(np.linalg.norm(self.data.at_zero))
+        floor = EPS * float(np.linalg.norm(self.data.at_zero))
         if float(np.linalg.norm(slope)) <= floor * float(np.linalg.norm(z)) ** (self.depth - 1):
             self.reason = self._stuck(moment)
             return
@@ -780,7 +777,7 @@ class Path:
             self.h = tol ** (1 / ORDER_OF_ERROR) / max(active.fastest, 1e-300)
         h = min(self.h, self.t_max - self.clock.value)
         target = self._trace(active.state) if active.state.passengers else np.inf
-        while h > 4 * kernel.EPS * self.clock.local and h > 0:
+        while h > 4 * EPS * self.clock.local and h > 0:
             path, error = active.step(h)
             self.n_gradients += 2
             if error <= tol:
@@ -811,8 +808,8 @@ class Path:
             if before.clock.orbit != now.clock.orbit:
                 return False
             if before.clock.local <= now.clock.local / 10:
-                smaller = float(np.linalg.norm(self._W_felt(before.state))) * GROWN <= size
-                return smaller and now.loss >= FALLEN * before.loss
+                earlier = float(np.linalg.norm(self._W_felt(before.state)))
+                return grows_on(size, now.loss, earlier, before.loss)
         return False
 
     def _cross(self) -> None:

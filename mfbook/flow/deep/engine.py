@@ -11,12 +11,14 @@ from typing import Unpack
 import numpy as np
 
 from mfbook.flow import trajectory
-from mfbook.flow.deep.data import Data, units_of
+from mfbook.flow.deep.data import Data
 from mfbook.flow.deep.drive import Moment, Path
 from mfbook.flow.deep.layers import State
 from mfbook.flow.shallow.compiled import say_that_it_compiles
 from mfbook.flow.shallow.engine import Options
+from mfbook.flow.shallow.units import units_of
 from mfbook.flow.trajectory import Phase, Trajectory, resting_times
+from mfbook.models import product
 from mfbook.problems.fit import fit_of, gradient
 from mfbook.problems.protocols import Problem
 
@@ -42,21 +44,18 @@ class Run:
         self.log_scale = options["log10_scale"] * float(np.log(10.0))
         largest = [np.abs(array).max() for array in arrays]
         with np.errstate(divide="ignore"):
-            log_start = depth * self.log_scale + float(np.sum(np.log(largest)))
+            log_start = self.log_scale + float(np.mean(np.log(largest)))
         measurement = float(problem.sizes.max()) or 1.0
-        self.units = units_of(depth, problem.targets, measurement, max(log_start, -1e4))
+        self.units = units_of(problem.targets, measurement, max(log_start, -1e4), depth)
         self.data = Data(problem, self.units)
         fit = fit_of(problem)
         self.least = fit.least
         threshold = fit.threshold(options["loss_tol"]) / self.units.loss
         first, last = arrays[0][self.data.rows], arrays[-1][:, self.data.cols]
         layers = (first, *arrays[1:-1], last)
-        log_layers = self.log_scale - self.units.log_layer
+        log_layers = self.log_scale - self.units.log_factor
         if fit.learnable == 0.0:
-            W = first
-            for layer in layers[1:]:
-                W = W @ layer
-            start = self.data.loss(np.exp(depth * log_layers) * W)
+            start = self.data.loss(np.exp(depth * log_layers) * product(layers))
             threshold = max(threshold, options["loss_tol"] * start)
         self.path = Path(
             self.data,
@@ -129,15 +128,12 @@ class Run:
         found = self.path.layers(state)
         first = np.exp(self.log_scale) * self.arrays[0]
         last = np.exp(self.log_scale) * self.arrays[-1]
-        first[self.data.rows] = self.units.layer * found[0]
-        last[:, self.data.cols] = self.units.layer * found[-1]
-        return (first, *(self.units.layer * layer for layer in found[1:-1]), last)
+        first[self.data.rows] = self.units.factor * found[0]
+        last[:, self.data.cols] = self.units.factor * found[-1]
+        return (first, *(self.units.factor * layer for layer in found[1:-1]), last)
 
     def W(self, state: State) -> np.ndarray:
-        factors = self.factors(state)
-        W = factors[0]
-        for factor in factors[1:]:
-            W = W @ factor
+        W = product(self.factors(state))
         # Columns of one hidden basis give W without the rounding of a rotation.
         W[np.ix_(self.data.rows, self.data.cols)] = self.units.W * self.path.W(state)
         return W
@@ -176,7 +172,7 @@ def flow(
     return Trajectory(
         t=np.array([moment.clock.value for moment in run.moments]) / rate,
         loss=run.least + units.loss * np.array([moment.loss for moment in run.moments]),
-        gradient_norm=rate * units.layer * np.array([moment.norm for moment in run.moments]),
+        gradient_norm=rate * units.factor * np.array([moment.norm for moment in run.moments]),
         W=run.W(end),
         factors=run.factors(end),
         converged=path.reason == trajectory.LOSS_REACHED,

@@ -11,18 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from mfbook.flow.shallow.compiled import compiled
-from mfbook.flow.shallow.phi import phi_into
+from mfbook.flow.shallow.gauge import EPS
+from mfbook.flow.shallow.kernel import GAUSS, LARGEST_GROWTH
+from mfbook.flow.shallow.phi import phis
 from mfbook.flow.shallow.rosenbrock import C2, C3, difference, inside, second_stage, third_stage
-
-# Nodes inside a step at which the layers are wanted: Gauss' two, for what is carried along.
-NODES = (0.5 - np.sqrt(3.0) / 6, 0.5 + np.sqrt(3.0) / 6)
-
-# A hidden column may grow by at most this factor in a step, as with two factors.
-LARGEST_GROWTH = 30.0
-
-# A hidden column rests where its slope is below this many roundings of the terms it is the sum of.
-REST = 16.0
-EPS = 2.0**-52
 
 # A hidden column of less than this share of the largest beside it is rounding.
 DUST = 1e-13
@@ -260,13 +252,6 @@ def _nonlinear(
 
 
 @compiled
-def _phis(x: np.ndarray, theta: float) -> np.ndarray:
-    out = np.empty((4, x.size))
-    phi_into(theta * x, out)
-    return out
-
-
-@compiled
 def _stages(
     terms: Terms,
     z: np.ndarray,
@@ -281,7 +266,7 @@ def _stages(
     """F and the two nonlinear parts of a step, in coordinates of the eigenvectors."""
     x = h * rates
     Qt = np.ascontiguousarray(Q.T)
-    early, late = _phis(x, C2), _phis(x, C3)
+    early, late = phis(x, C2), phis(x, C3)
     f = Qt @ F
     shift = Q @ (second_stage(h, early) * f)
     D2 = Qt @ _nonlinear(terms, z, dims, offsets, F, J, shift)
@@ -304,20 +289,20 @@ def active_step(
     h: float,
     weights: np.ndarray,
 ) -> tuple[np.ndarray, float]:
-    """z(θh) at θ = 1 and at the two nodes, and the error of the first relative to its columns.
+    """z(θh) at θ = 1 and at Gauss' two nodes, and the error of the first relative to its columns.
 
     The relative error of a hidden column counts `weights` times. It is inf where a number is not
     finite or a hidden column has grown too much.
     """
     x = h * rates
     f, D2, D3 = _stages(terms, z, dims, offsets, F, J, rates, Q, h)
-    end = _phis(x, 1.0)
+    end = phis(x, 1.0)
     on_D2, on_D3 = difference(h, end)
     gap = Q @ (on_D2 * D2 + on_D3 * D3)
     path = np.empty((3, len(z)))
     for node in range(3):
-        theta = 1.0 if node == 0 else NODES[node - 1]
-        on_F, on_D2, on_D3 = inside(h, theta, end if node == 0 else _phis(x, theta))
+        theta = 1.0 if node == 0 else GAUSS[node - 1]
+        on_F, on_D2, on_D3 = inside(h, theta, end if node == 0 else phis(x, theta))
         path[node] = z + Q @ (on_F * f + on_D2 * D2 + on_D3 * D3)
     if not np.all(np.isfinite(path)):
         return path, np.inf

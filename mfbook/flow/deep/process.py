@@ -43,7 +43,7 @@ def process(problem: Problem, arrays: tuple[np.ndarray, ...], options: Limits) -
     if path.moments and (not path.rests or path.rests[-1].moment != len(path.moments) - 1):
         points.append(path.moments[-1].state)
     Ws = tuple(run.W(state) for state in points)
-    unit = run.units.layer ** (len(arrays) - 2) / run.units.rate
+    unit = run.units.factor ** (len(arrays) - 2) / run.units.rate
     done = path.rests if run.moments[-1].clock.orbit else []
     ended = [rest for rest in done if rest.rate > 0]
     return DeepLimit(

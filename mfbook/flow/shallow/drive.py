@@ -18,6 +18,7 @@ from mfbook.flow.shallow.field import CompletionField, Field, SensingField
 from mfbook.flow.shallow.gauge import EPS, LOOSE, graded, normalised, time_to_reach
 from mfbook.flow.shallow.large import LargeStepper, Memory, Record
 from mfbook.flow.shallow.sectors import Reduced, apart, in_sectors, invariant_basis
+from mfbook.flow.unbounded import far_beyond, grows_on
 from mfbook.problems.fit import ROUNDING
 
 # W feels a column when its square exceeds this times rtol, as a fraction of the data's scale.
@@ -49,13 +50,6 @@ RATE_FLOOR = 1e-13
 # computer may do to numbers without being wrong about any of them. So an entry that is tiny or
 # zero because no observation couples it stays so.
 SHAKE = 1e-13
-
-# A run is given up as unbounded where W exceeds FAR times y_max²/y_min, for the largest and the
-# smallest target that is not zero, has grown by GROWN while time grew tenfold, and the loss has not
-# fallen by FALLEN meanwhile. The quotient is as large as an unknown entry of a matrix of rank one
-# can be made by dividing targets; but whether W is bounded after all no finite run can tell, and
-# the reason does not say more. In `examples.runaway_3x3` W grows like t^(1/3), by 2.15.
-FAR, GROWN, FALLEN = 1e3, 1.2, 0.1
 
 
 class Stepper(Protocol):
@@ -211,8 +205,7 @@ def follow(path: Path, *, rtol: float, t_max: float) -> Iterator[None]:
     field = path.field
     rate_floor = RATE_FLOOR * largest_rate(field)
     loss_floor = ROUNDING * field.weight * np.sum(field.values**2)
-    sizes = np.abs(field.values[field.values != 0.0])
-    far = FAR * sizes.max() ** 2 / sizes.min() if sizes.size else np.inf
+    far = far_beyond(field.values)
     h = None
     while True:
         state = path.states[-1]
@@ -291,8 +284,8 @@ def _runs_away(path: Path, far: float) -> bool:
     if size <= far:
         return False
     before = bisect_right(path.states, state.t / 10, key=attrgetter("t")) - 1
-    smaller = np.sum(np.exp(2 * path.states[before].ell)) * GROWN <= size
-    return smaller and path.losses[-1] >= FALLEN * path.losses[before]
+    earlier = np.sum(np.exp(2 * path.states[before].ell))
+    return grows_on(size, path.losses[-1], earlier, path.losses[before])
 
 
 def _accepted(

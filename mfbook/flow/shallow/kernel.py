@@ -14,7 +14,7 @@ import numpy as np
 
 from mfbook.flow.shallow.compiled import compiled
 from mfbook.flow.shallow.gauge import DIRECT_SPREAD, EPS, linear_flow, orthogonalise
-from mfbook.flow.shallow.phi import phi_into
+from mfbook.flow.shallow.phi import phis
 from mfbook.flow.shallow.rosenbrock import C2, C3, difference, inside, second_stage, third_stage
 
 ROOT = np.sqrt(3.0)
@@ -189,13 +189,6 @@ def _nonlinear(
 
 
 @compiled
-def _phis(x: np.ndarray, theta: float) -> np.ndarray:
-    out = np.empty((4, x.size))
-    phi_into(theta * x, out)
-    return out
-
-
-@compiled
 def active_step(
     field: FieldArrays,
     Z: np.ndarray,
@@ -212,7 +205,7 @@ def active_step(
     shape = Z.shape
     x = h * rates
     Qt = np.ascontiguousarray(Q.T)
-    early, late, end = _phis(x, C2), _phis(x, C3), _phis(x, 1.0)
+    early, late, end = phis(x, C2), phis(x, C3), phis(x, 1.0)
     f = Qt @ np.ascontiguousarray(F).ravel()
     shift = (Q @ (second_stage(h, early) * f)).reshape(shape)
     D2 = Qt @ _nonlinear(field, Z, F, J, shift)
@@ -224,7 +217,7 @@ def active_step(
     path = np.empty((5, shape[0], shape[1]))
     for n in range(5):
         theta = 1.0 if n == 0 else NODES[n - 1]
-        on_F, on_D2, on_D3 = inside(h, theta, end if n == 0 else _phis(x, theta))
+        on_F, on_D2, on_D3 = inside(h, theta, end if n == 0 else phis(x, theta))
         path[n] = Z + (Q @ (on_F * f + on_D2 * D2 + on_D3 * D3)).reshape(shape)
     error = 0.0
     for col in range(shape[1]):
