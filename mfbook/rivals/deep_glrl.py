@@ -7,10 +7,10 @@ import numpy as np
 from mfbook.flow.balanced import flow_of_rank
 from mfbook.flow.trajectory import Trajectory
 from mfbook.models import model_of, require_layers
-from mfbook.problems.checks import real_number, whole_number
+from mfbook.problems.checks import real_number
 from mfbook.problems.fit import LOSS_TOL, size_of_data
 from mfbook.problems.protocols import Problem
-from mfbook.rivals.glrl import GreedyPath, escape_within_a_part, greedy_path, why_to_stop
+from mfbook.rivals.glrl import GreedyPath, escape_within_a_part, greedy_path
 
 
 def deep_glrl(
@@ -94,31 +94,26 @@ def deep_glrl(
     because = "infinite depth never turns the singular vectors that a phase is given"
     depth = real_number("depth", depth, least=2, because=because)
     eps = real_number("eps", eps, above=0, because="at 0 the flow never leaves a saddle")
-    max_rank = min(m, n) if max_rank is None else max_rank
-    max_rank = whole_number("max_rank", max_rank, least=1, most=min(m, n))
     added = np.log(eps) + np.log(size_of_data(problem) or 1.0)
     U, log_sizes, V = np.zeros((m, 0)), np.zeros(0), np.zeros((n, 0))
-    points = [np.zeros((m, n))]
-    runs: list[Trajectory] = []
-    reason = ""
-    while not reason:
-        reason = why_to_stop(problem, points[-1], runs, max_rank, loss_tol)
-        if not reason:
-            root = np.exp(log_sizes / 2)
-            (u, v), _ = escape_within_a_part(problem, model_of(problem), [U * root, V * root])
-            run, (U, log_sizes, V) = flow_of_rank(
-                problem,
-                depth,
-                np.column_stack([_without(U, u), U]),
-                np.append(added, log_sizes),
-                np.column_stack([_without(V, v), V]),
-                loss_tol=loss_tol,
-                rtol=rtol,
-                max_steps=max_steps,
-            )
-            runs.append(run)
-            points.append(run.W)
-    return greedy_path(points, runs, reason)
+
+    def phase() -> tuple[Trajectory, np.ndarray]:
+        nonlocal U, log_sizes, V
+        root = np.exp(log_sizes / 2)
+        (u, v), _ = escape_within_a_part(problem, model_of(problem), [U * root, V * root])
+        run, (U, log_sizes, V) = flow_of_rank(
+            problem,
+            depth,
+            np.column_stack([_without(U, u), U]),
+            np.append(added, log_sizes),
+            np.column_stack([_without(V, v), V]),
+            loss_tol=loss_tol,
+            rtol=rtol,
+            max_steps=max_steps,
+        )
+        return run, run.W
+
+    return greedy_path(problem, phase, max_rank, loss_tol)
 
 
 def _without(base: np.ndarray, x: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -125,38 +126,56 @@ def glrl(
     Li, Luo & Lyu 2021, Algorithm 1 and Definition 5.1; Bai, Zhao & Zhang 2024, Figure 4 h.
     """
     model = model_of(problem)
-    m, n = problem.shape
     eps = real_number("eps", eps, above=0, because="at 0 the flow never leaves a saddle")
-    if max_rank is None:
-        max_rank = min(m, n)
-    max_rank = whole_number("max_rank", max_rank, least=1, most=min(m, n))
     # [A; Bᵀ] as (A, Bᵀ), or U alone.
     pieces = list(model.tall(model.zeros(problem.shape, 0)))
     length = np.sqrt(eps / len(pieces) * size_of_data(problem))
+    zeros: list[list[np.ndarray]] = []
+
+    def phase() -> tuple[Trajectory, np.ndarray]:
+        nonlocal pieces
+        direction, outside = escape_within_a_part(problem, model, pieces)
+        sides = range(len(pieces))
+        pieces = [np.column_stack([pieces[s], length * direction[s]]) for s in sides]
+        zeros.append(outside)
+        start = model.from_tall(pieces)
+        run = gradient_flow(problem, start, loss_tol=loss_tol, rtol=rtol, max_steps=max_steps)
+        pieces = [piece.copy() for piece in model.tall(run.factors)]
+        for k, outside in enumerate(zeros):
+            for s in sides:
+                pieces[s][outside[s], k] = 0.0
+        return run, model.product(model.from_tall(pieces))
+
+    return greedy_path(problem, phase, max_rank, loss_tol)
+
+
+def greedy_path(
+    problem: Problem,
+    phase: Callable[[], tuple[Trajectory, np.ndarray]],
+    max_rank: int | None,
+    loss_tol: float,
+) -> GreedyPath:
+    """Phase after phase, each a run and the W at its end, until there is a reason to stop."""
+    m, n = problem.shape
+    max_rank = min(m, n) if max_rank is None else max_rank
+    max_rank = whole_number("max_rank", max_rank, least=1, most=min(m, n))
     points = [np.zeros((m, n))]
     runs: list[Trajectory] = []
-    zeros: list[list[np.ndarray]] = []
-    reason = ""
-    while not reason:
-        reason = why_to_stop(problem, points[-1], runs, max_rank, loss_tol)
-        if not reason:
-            direction, outside = escape_within_a_part(problem, model, pieces)
-            sides = range(len(pieces))
-            pieces = [np.column_stack([pieces[s], length * direction[s]]) for s in sides]
-            zeros.append(outside)
-            start = model.from_tall(pieces)
-            runs.append(
-                gradient_flow(problem, start, loss_tol=loss_tol, rtol=rtol, max_steps=max_steps)
-            )
-            pieces = [piece.copy() for piece in model.tall(runs[-1].factors)]
-            for k, outside in enumerate(zeros):
-                for s in sides:
-                    pieces[s][outside[s], k] = 0.0
-            points.append(model.product(model.from_tall(pieces)))
-    return greedy_path(points, runs, reason)
+    while not (reason := _why_to_stop(problem, points[-1], runs, max_rank, loss_tol)):
+        run, W = phase()
+        runs.append(run)
+        points.append(W)
+    return GreedyPath(
+        critical_points=tuple(points),
+        W=points[-1],
+        ranks=tuple(int(numerical_rank(W)) for W in points),
+        trajectories=tuple(runs),
+        converged=reason in trajectory.ARRIVED,
+        reason=reason,
+    )
 
 
-def why_to_stop(
+def _why_to_stop(
     problem: Problem, W: np.ndarray, runs: list[Trajectory], max_rank: int, loss_tol: float
 ) -> str:
     """Why there is no further phase from W; empty if there is one."""
@@ -166,17 +185,6 @@ def why_to_stop(
     if runs and runs[-1].reason != trajectory.STUCK:
         return str(runs[-1].reason)  # the phase did not end at a critical point
     return RANK_LIMIT if len(runs) == max_rank else ""
-
-
-def greedy_path(points: list[np.ndarray], runs: list[Trajectory], reason: str) -> GreedyPath:
-    return GreedyPath(
-        critical_points=tuple(points),
-        W=points[-1],
-        ranks=tuple(int(numerical_rank(W)) for W in points),
-        trajectories=tuple(runs),
-        converged=reason in trajectory.ARRIVED,
-        reason=reason,
-    )
 
 
 def escape_within_a_part(
