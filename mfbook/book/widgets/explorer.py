@@ -114,9 +114,7 @@ class Explorer:
     def html(self) -> str:
         """The static figure, inside the element that a page's script brings to life."""
         begins = self._begins | {"cells": rounded(self._begins["cells"])}
-        spec = json.dumps(
-            {"state": begins, **self._more}, separators=(",", ":"), ensure_ascii=False
-        )
+        spec = json.dumps(self.spec | {"state": begins}, separators=(",", ":"), ensure_ascii=False)
         head = f'<mf-explorer kind="{self.kind}" data-spec="{escape(spec)}">'
         return f"{head}{self._static}</mf-explorer>"
 

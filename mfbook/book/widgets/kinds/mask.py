@@ -7,9 +7,7 @@ from numpy.typing import ArrayLike
 
 from mfbook.book.widgets import static
 from mfbook.book.widgets.explorer import Explorer
-from mfbook.book.widgets.kinds.begin import TINY, as_problem, begins, summary
-from mfbook.flow import gradient_flow
-from mfbook.models import small_init
+from mfbook.book.widgets.kinds.begin import TINY, as_problem, begins, followed, summary
 from mfbook.problems import MatrixCompletion
 from mfbook.problems.checks import real_array
 from mfbook.problems.graph import connectivity
@@ -50,7 +48,7 @@ def mask(truth: ArrayLike = TABLE, observed: ArrayLike = TWO_BLOCKS, *, seed: in
     whole = real_array("truth", truth, ndim=2, finite=True)
     given = as_problem(MatrixCompletion(whole, np.asarray(observed)))
     state = begins(given, seed, TINY)
-    run = gradient_flow(given, small_init(given.shape, rng=seed), log10_scale=TINY)
+    run = followed(given, seed, TINY)
     least, lowest = min_nuclear_norm(given), min_rank(given)
     answers = {
         "learned, from 10^-100": run.W,

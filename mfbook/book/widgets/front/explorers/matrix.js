@@ -3,8 +3,8 @@
 
 mflive.explorers.matrix = (() => {
   const { el, fitted, unique } = mflive.dom;
-  const { power, spoken, counted } = mflive.numbers;
-  const { slider, button, number, grid } = mflive.controls;
+  const { power, counted } = mflive.numbers;
+  const { button, number, grid } = mflive.controls;
   const runs = mflive.runs;
   const TINY = -100;
   const LARGEST_SEED = 999999;
@@ -150,12 +150,9 @@ mflive.explorers.matrix = (() => {
     const redraw = fitted(plot, (width) =>
       shown ? runs.staircase(shown, { width }) : runs.empty(),
     );
-    const scale = slider({
-      label: "Size of the start, α =",
+    const scale = mflive.controls.scale({
       stops: own,
       at: state.scale,
-      show: power,
-      say: spoken,
       onmove: (value) => {
         state.scale = value;
         code.textContent = python(state);

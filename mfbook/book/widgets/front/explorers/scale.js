@@ -3,7 +3,7 @@
 
 mflive.explorers.scale = (() => {
   const { el, fitted } = mflive.dom;
-  const { digits, power, spoken } = mflive.numbers;
+  const { digits, power } = mflive.numbers;
   const { slider, choice } = mflive.controls;
   const runs = mflive.runs;
   const STOPS = runs.SCALES;
@@ -48,12 +48,9 @@ mflive.explorers.scale = (() => {
         changed();
       },
     });
-    const size = slider({
-      label: "Size of the start, α =",
+    const size = mflive.controls.scale({
       stops: STOPS,
       at: state.scale,
-      show: power,
-      say: spoken,
       onmove: (scale) => {
         state.scale = scale;
         keep();

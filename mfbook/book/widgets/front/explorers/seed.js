@@ -3,7 +3,7 @@
 
 mflive.explorers.seed = (() => {
   const { el, svg, fitted } = mflive.dom;
-  const { digits, power, spoken } = mflive.numbers;
+  const { digits, power } = mflive.numbers;
   const { slider, number, button } = mflive.controls;
   const runs = mflive.runs;
   const STOPS = [0, -1, -2, -3, -4, -6, -8, -10, -15, -20];
@@ -73,12 +73,9 @@ mflive.explorers.seed = (() => {
         changed();
       },
     });
-    const size = slider({
-      label: "Size of the start, α =",
+    const size = mflive.controls.scale({
       stops: STOPS,
       at: state.scale,
-      show: power,
-      say: spoken,
       onmove: (value) => {
         state.scale = value;
         changed();

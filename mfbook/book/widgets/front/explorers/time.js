@@ -3,7 +3,7 @@
 
 mflive.explorers.time = (() => {
   const { el, svg, fitted, quiet } = mflive.dom;
-  const { digits, power, spoken, raised } = mflive.numbers;
+  const { digits, raised } = mflive.numbers;
   const { slider, button } = mflive.controls;
   const runs = mflive.runs;
   const FRAMES = 160;
@@ -141,12 +141,9 @@ mflive.explorers.time = (() => {
     let axes = null;
     let timer = 0;
 
-    const size = slider({
-      label: "Size of the start, α =",
+    const size = mflive.controls.scale({
       stops: STOPS,
       at: state.scale,
-      show: power,
-      say: spoken,
       onmove: (scale) => {
         state.scale = scale;
         keep();

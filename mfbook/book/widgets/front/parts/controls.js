@@ -36,6 +36,17 @@ mflive.controls = (() => {
     };
   }
 
+  // The size of the start, over a list of exponents.
+  const scale = ({ stops, at, onmove }) =>
+    slider({
+      label: "Size of the start, α =",
+      stops,
+      at,
+      show: mflive.numbers.power,
+      say: mflive.numbers.spoken,
+      onmove,
+    });
+
   const button = (words, onclick, attributes = {}) =>
     el("button", { type: "button", class: "mfx-button", onclick, ...attributes }, words);
 
@@ -181,5 +192,5 @@ mflive.controls = (() => {
     return { node: box, set, colour };
   }
 
-  return { slider, button, number, choice, grid };
+  return { slider, scale, button, number, choice, grid };
 })();
