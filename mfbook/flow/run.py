@@ -128,8 +128,11 @@ def gradient_flow(
     without a scale by Taylor series, and one hidden column, once it has outgrown the others, its
     exact linear flow. Entries that no path of entries links to others (of the layers, and of ∇f)
     form sectors, which are kept; a start whose part that would have to grow only fades is said to
-    be stuck. There is no second run that would notice other symmetries. Up to 2,000 entries of the
-    layers may be felt at once, and no line of progress is shown.
+    be stuck. There is no second run that would notice other symmetries. What a hidden column has of
+    one component may drown in what it has of another, where both have columns already: then the
+    observed entries are fitted, but signs between the components are those of rounding, and the run
+    returns with `converged=False` and says so. Up to 2,000 entries of the layers may be felt at
+    once, and no line of progress is shown.
 
     A start in a subspace that the flow cannot leave, as (A, Aᵀ) is for symmetric data in two
     factors, is followed inside it, where rounding cannot lead out. Where data have a symmetry that

@@ -21,6 +21,7 @@ STUCK = "stopped at a critical point that is not a global minimum"
 DROWNED = "the loss is down to the rounding of W, and not to its tolerance"
 UNBOUNDED = "W grows on, far beyond the data: no critical point in sight"
 ROUNDING = "where it ends is decided by rounding: a symmetry of data and start hides a direction"
+LOST_PART = "rounding decides between components: a new hidden column has too little of one of them"
 INTERRUPTED = "interrupted"
 STEP_TOO_SMALL = "step size below rounding"
 TOO_LARGE = "W feels more entries of the layers at once than can be linearised exactly"
@@ -48,6 +49,8 @@ ADVICE = {
     "felt after the other; or use gradient_descent",
     DROWNED: "double precision holds no more: raise loss_tol, or take a smaller start",
     UNBOUNDED: "the end is none to quote: W_at(t) and loss tell how it grows",
+    LOST_PART: "the observed entries are fitted; for what is learned between components take a "
+    "larger scale, such as 1e-10",
     ROUNDING: "take a larger scale, perturb the data or the start, or use disconnected_limit or "
     "taylor_flow where they apply",
 }

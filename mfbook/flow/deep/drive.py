@@ -59,6 +59,12 @@ APART = 1e-8
 # The blocks that link columns may be dropped below this share of the smaller ones.
 LINKED = 1e-6
 
+# What a new column has of a component that felt columns have already moves in the same plain
+# numbers as the rest of it. Below this share, some thousand roundings, its sign is rounding's.
+LOST = 1e-12
+# A component has something left to learn where its gradient is above this share of that at zero.
+LEFT = 1e-9
+
 # The step control compares with an embedded method of order three, which overestimates the error.
 LOCAL, ORDER_OF_ERROR, GROW = 5.0, 4, 8.0
 SHRINK, SAFETY = 0.1, 0.9
@@ -353,6 +359,7 @@ class Path:
         self.log_start = log_start
         self.clock = Clock()
         self.h: float | None = None
+        self.lost = False  # whether a part of a component that has more to learn was LOST
         self.joined: Clock | None = None  # when a level became felt that had hardly grown
         self.far = far_beyond(data.whole.values)
         # What is conserved, in the caller's hidden bases and in units of the square of the scale.
@@ -707,6 +714,10 @@ class Path:
             sizes = [log for _, log in growth.parts(tau)]
             shown = {k for k, log in enumerate(sizes) if log >= log_a + np.log(TRACE)}
             kept = set(present) if not empty else set()
+            self.lost |= any(
+                -np.inf < sizes[k] < log_a + np.log(LOST) and self._has_more(growth.G, k)
+                for k in kept
+            )
             present_new = tuple(sorted(kept | shown))
         else:
             present_new = tuple(range(len(self.data.blocks)))
@@ -736,6 +747,17 @@ class Path:
             # No time has passed: the moment itself belongs to the new orbit.
             self.moments.pop()
             self.joined = self.clock
+
+    def _has_more(self, G: np.ndarray, k: int) -> bool:
+        """Whether component k is not fitted where the gradient is G."""
+        block = np.linalg.norm(G[np.ix_(*self.data.blocks[k])])
+        return bool(block > LEFT * np.linalg.norm(self.data.at_zero))
+
+    @property
+    def end(self) -> str:
+        """The reason, or that it is not known where the run should have ended."""
+        arrived = self.reason == trajectory.LOSS_REACHED
+        return trajectory.LOST_PART if arrived and self.lost else self.reason
 
     def _no_felt(self, present: tuple[int, ...]) -> Layers:
         part = self.data.part(present)

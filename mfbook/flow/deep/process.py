@@ -73,7 +73,7 @@ def _named(path: Path) -> str:
     if path.reason == trajectory.STUCK:
         levels = path.moments[-1].state.levels
         return limit.NO_BLOW_UP if levels and 0 not in levels[0].widths else limit.NO_WIDTH
-    return path.reason
+    return path.end
 
 
 def _rank(W: np.ndarray) -> int:
