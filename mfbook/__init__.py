@@ -28,10 +28,12 @@ from mfbook.problems.graph import (
     observation_graph,
     sampling_patterns,
 )
+from mfbook.rivals.alternating import alternating_least_squares
 from mfbook.rivals.deep_glrl import deep_glrl
 from mfbook.rivals.glrl import GreedyPath, glrl
 from mfbook.rivals.minrank import MinRank, min_rank
 from mfbook.rivals.nuclear import Certified, dual_bound, min_nuclear_norm
+from mfbook.rivals.pursuit import geco, rank_one_matrix_pursuit
 from mfbook.theory.landscape import (
     Escape,
     critical_point_kind,
@@ -62,6 +64,7 @@ __all__ = [
     "SymmetricCompletion",
     "SymmetricSensing",
     "Trajectory",
+    "alternating_least_squares",
     "below",
     "claim",
     "components",
@@ -76,6 +79,7 @@ __all__ = [
     "entry_graph",
     "escape_direction",
     "examples",
+    "geco",
     "glrl",
     "gradient_descent",
     "gradient_flow",
@@ -89,6 +93,7 @@ __all__ = [
     "observation_graph",
     "plots",
     "populations",
+    "rank_one_matrix_pursuit",
     "reconstruction_error",
     "relative_gradient",
     "sampling_patterns",

@@ -97,10 +97,9 @@ def deep_glrl(
     added = np.log(eps) + np.log(size_of_data(problem) or 1.0)
     U, log_sizes, V = np.zeros((m, 0)), np.zeros(0), np.zeros((n, 0))
 
-    def phase() -> tuple[Trajectory, np.ndarray]:
+    def phase(W: np.ndarray) -> tuple[Trajectory, np.ndarray]:
         nonlocal U, log_sizes, V
-        root = np.exp(log_sizes / 2)
-        (u, v), _ = escape_within_a_part(problem, model_of(problem), [U * root, V * root])
+        (u, v), _ = escape_within_a_part(problem, model_of(problem), W)
         run, (U, log_sizes, V) = flow_of_rank(
             problem,
             depth,

@@ -16,11 +16,19 @@ from mfbook.problems.protocols import Problem
 from mfbook.theory.measures import numerical_rank
 
 RANK_LIMIT = "rank limit"
+ATOM_LIMIT = "atom limit"
+
+#: What to do next where it is not a flow that stopped short.
+ADVICE = {
+    RANK_LIMIT: "raise max_rank; min(m, n) is always enough",
+    ATOM_LIMIT: "raise rank, the number of atoms; one an observed number is always enough for "
+    "pursuit with all weights, m + n − 1 for geco",
+}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class GreedyPath:
-    """What greedy low-rank learning passes.
+    """What greedy low-rank learning passes, or one of its rivals.
 
     Attributes
     ----------
@@ -31,11 +39,15 @@ class GreedyPath:
     ranks
         the numerical rank of each.
     trajectories
-        the flow of each phase; trajectories[r − 1] leads from W_{r−1} to W_r.
+        the flow of each phase; trajectories[r − 1] leads from W_{r−1} to W_r. Empty for the rivals,
+        which do not flow.
     converged
         True if W is a global minimum.
     reason
         why it stopped, in words; `advice` says what to do next.
+    iterations
+        what each phase took: gradients of a flow, sweeps of alternating least squares, 1 for an
+        atom of a pursuit.
     """
 
     critical_points: tuple[np.ndarray, ...]
@@ -44,13 +56,12 @@ class GreedyPath:
     trajectories: tuple[Trajectory, ...]
     converged: bool
     reason: str
+    iterations: tuple[int, ...] = ()
 
     @property
     def advice(self) -> str:
         """What to do next where the path did not arrive; empty where it did."""
-        if self.reason == RANK_LIMIT:
-            return "raise max_rank; min(m, n) is always enough"
-        return trajectory.ADVICE.get(self.reason, "")
+        return (ADVICE | trajectory.ADVICE).get(self.reason, "")
 
     def __repr__(self) -> str:
         return f"GreedyPath({self.reason}, ranks {' → '.join(map(str, self.ranks))})"
@@ -132,9 +143,9 @@ def glrl(
     length = np.sqrt(eps / len(pieces) * size_of_data(problem))
     zeros: list[list[np.ndarray]] = []
 
-    def phase() -> tuple[Trajectory, np.ndarray]:
+    def phase(W: np.ndarray) -> tuple[Trajectory, np.ndarray]:
         nonlocal pieces
-        direction, outside = escape_within_a_part(problem, model, pieces)
+        direction, outside = escape_within_a_part(problem, model, W)
         sides = range(len(pieces))
         pieces = [np.column_stack([pieces[s], length * direction[s]]) for s in sides]
         zeros.append(outside)
@@ -151,52 +162,77 @@ def glrl(
 
 def greedy_path(
     problem: Problem,
-    phase: Callable[[], tuple[Trajectory, np.ndarray]],
+    phase: Callable[[np.ndarray], tuple[Trajectory, np.ndarray]],
     max_rank: int | None,
     loss_tol: float,
 ) -> GreedyPath:
-    """Phase after phase, each a run and the W at its end, until there is a reason to stop."""
+    """Phase after phase, each a run from W and the W at its end, until there is reason to stop."""
     m, n = problem.shape
     max_rank = min(m, n) if max_rank is None else max_rank
     max_rank = whole_number("max_rank", max_rank, least=1, most=min(m, n))
-    points = [np.zeros((m, n))]
     runs: list[Trajectory] = []
-    while not (reason := _why_to_stop(problem, points[-1], runs, max_rank, loss_tol)):
-        run, W = phase()
+
+    def followed(W: np.ndarray) -> tuple[np.ndarray, str]:
+        run, W = phase(W)
         runs.append(run)
+        # Any other reason than a rest: the phase did not end at a critical point.
+        return W, "" if run.reason == trajectory.STUCK else str(run.reason)
+
+    points, reason = phases_until_fit(problem, followed, max_rank, RANK_LIMIT, loss_tol)
+    return path_of(points, reason, tuple(int(run.n_gradients) for run in runs), tuple(runs))
+
+
+def phases_until_fit(
+    problem: Problem,
+    phase: Callable[[np.ndarray], tuple[np.ndarray, str]],
+    most: int,
+    limit: str,
+    loss_tol: float,
+) -> tuple[list[np.ndarray], str]:
+    """W_0 = 0, W_1, … and why there is no further phase.
+
+    A phase is given W_{r−1}, and returns W_r and why it is no point to go on from, or "". There are
+    at most `most` of them, and `limit` is the reason if that is why it ends.
+    """
+    points = [np.zeros(problem.shape)]
+    why = ""
+    while not fits(problem, points[-1], loss_tol):
+        if why or len(points) > most:
+            return points, why or limit
+        W, why = phase(points[-1])
         points.append(W)
+    reached = excess(problem, points[-1]) <= fit_of(problem).threshold(loss_tol)
+    return points, trajectory.LOSS_REACHED if reached else trajectory.LEAST_REACHED
+
+
+def path_of(
+    points: list[np.ndarray],
+    reason: str,
+    iterations: tuple[int, ...],
+    runs: tuple[Trajectory, ...] = (),
+) -> GreedyPath:
+    """What was passed, with the ranks."""
     return GreedyPath(
         critical_points=tuple(points),
         W=points[-1],
         ranks=tuple(int(numerical_rank(W)) for W in points),
-        trajectories=tuple(runs),
+        trajectories=runs,
         converged=reason in trajectory.ARRIVED,
         reason=reason,
+        iterations=iterations,
     )
 
 
-def _why_to_stop(
-    problem: Problem, W: np.ndarray, runs: list[Trajectory], max_rank: int, loss_tol: float
-) -> str:
-    """Why there is no further phase from W; empty if there is one."""
-    if fits(problem, W, loss_tol):
-        reached = excess(problem, W) <= fit_of(problem).threshold(loss_tol)
-        return trajectory.LOSS_REACHED if reached else trajectory.LEAST_REACHED
-    if runs and runs[-1].reason != trajectory.STUCK:
-        return str(runs[-1].reason)  # the phase did not end at a critical point
-    return RANK_LIMIT if len(runs) == max_rank else ""
-
-
 def escape_within_a_part(
-    problem: Problem, model: Model, pieces: list[np.ndarray]
+    problem: Problem, model: Model, W: np.ndarray
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """The pair (u, v) along which the flow leaves, and the rows and columns that it leaves out.
+    """The pair (u, v) along which the flow leaves W, and the rows and columns that it leaves out.
 
     ∇f is made of the blocks of the components, so its top singular pair lives in one of them, and
     in exact arithmetic the new hidden column is zero elsewhere for ever. The singular vectors that
     a computer finds are not.
     """
-    _, (u, v) = model.escape(gradient(problem, model.product(model.from_tall(pieces))))
+    _, (u, v) = model.escape(gradient(problem, W))
     sign = np.sign(u[np.argmax(np.abs(u))])
     pair = sign * u, sign * v
     part = max(problem.parts, key=lambda part: np.linalg.norm(pair[0][part[0]]))
