@@ -1,8 +1,8 @@
 """Make the tables: `python -m benchmarks [TABLE ...]`.
 
-The tables are scales, solvers, hundred, growth, phases, movielens and nuclear. Without arguments
-all are made, about ten minutes on one core. Set OMP_NUM_THREADS to choose the cores. They are
-printed, written to results.md, and their counts compared with those of the last commit.
+The tables are scales, solvers, hundred, growth, phases, movielens, nuclear and rivals. Without
+arguments all are made, about ten minutes on one core. Set OMP_NUM_THREADS to choose the cores. They
+are printed, written to results.md, and their counts compared with those of the last commit.
 """
 
 import resource
@@ -13,6 +13,7 @@ from scipy.integrate import solve_ivp
 
 from benchmarks import results
 from benchmarks.nuclear import nuclear
+from benchmarks.rivals import rivals
 from benchmarks.table import Table, timed
 from mfbook.flow import gradient_flow
 from mfbook.models import small_init
@@ -277,7 +278,8 @@ def movielens():
     return table
 
 
-TABLES = {f.__name__: f for f in (scales, solvers, hundred, growth, phases, movielens, nuclear)}
+MADE = scales, solvers, hundred, growth, phases, movielens, nuclear, rivals
+TABLES = {f.__name__: f for f in MADE}
 
 if __name__ == "__main__":
     wanted = sys.argv[1:] or list(TABLES)

@@ -18,8 +18,8 @@ from mfbook.rivals.glrl import (
     phases_until_fit,
 )
 
-# A direction of the fixed factor that is so much smaller than its largest is taken for zero. The
-# factors are balanced, so that this is the square of it in W, at the rounding of the data.
+# A direction in which the fixed factor is this much smaller than its norm is taken for zero. The
+# factors are balanced, so that in W it is the square of this, which is the rounding of the data.
 ZERO = 1e-8
 
 #: A factor A (m, r) and the fixed B (r, n) → the A' nearest to A that minimizes f(A' B).
@@ -156,7 +156,13 @@ def _by_rows(problem: EntryProblem) -> tuple[Solve, Solve]:
 
         def solve(A: np.ndarray, B: np.ndarray) -> np.ndarray:
             missing = values - mask * (A @ B)
-            return A + np.einsum("ij,ija->ia", missing, np.linalg.pinv(seen * B, rcond=ZERO))
+            left, sizes, right = np.linalg.svd(seen * B, full_matrices=False)
+            # Against all of B: in the columns of a component without a hidden direction so far
+            # there is nothing but rounding.
+            kept = sizes > ZERO * np.linalg.norm(B, 2)
+            inverse = np.divide(1.0, sizes, out=np.zeros_like(sizes), where=kept)
+            along = inverse * np.einsum("ij,isj->is", missing, right)
+            return A + np.einsum("is,ias->ia", along, left)
 
         return solve
 

@@ -226,6 +226,9 @@ def unbroken(name: str) -> Unbroken:
         # an integral that lost its factor of two; a Jordan block that falls apart
         ("greedy/direction", "li2021-warm2", "-np.expm1(-2 * t * mus)", "-np.expm1(-t * mus)"),
         ("greedy/direction", "li2021-thm5.3", "np.diag(np.ones(k - 1), 1)", "0"),
+        # a promise twice as large; a Jacobian that forgets one of the two factors
+        ("greedy/purpose", "mfbook-pursuit-ends", "+ top[:-1])", "+ 2 * top[:-1])"),
+        ("greedy/purpose", "li2021-fig3", "j] += U[i]", "j] += 0 * U[i]"),
         # a start that is not tiny
         ("welcome", "mfbook-welcome", "tiny = 1e-8", "tiny = 1e-1"),
     ],

@@ -9,6 +9,19 @@ from mfbook.rivals.alternating import alternating_least_squares
 from mfbook.rivals.glrl import RANK_LIMIT, glrl
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_components_that_are_to_come_are_not_filled_with_rounding(seed):
+    """Blocks from 1×1 on: the rows of a later one see nothing but rounding in the first columns."""
+    problem = populations.random_block_problem(np.random.default_rng([94, seed]))
+    path = alternating_least_squares(problem)
+    filled = np.where(problem.mask, problem.values, 0.0)
+    assert path.converged and np.abs(path.W - filled).max() < 1e-4 * np.abs(filled).max()
+    left, sizes, right = np.linalg.svd(filled, full_matrices=False)
+    for r, W in enumerate(path.critical_points[:-1]):
+        assert np.abs(W[~problem.mask]).max() < 1e-12 * sizes[0]
+        assert np.abs(W - left[:, :r] * sizes[:r] @ right[:r]).max() < 1e-3 * sizes[0]
+
+
 def test_alternating_says_that_it_stopped_before():
     path = alternating_least_squares(examples.connected_4x4, 2)
     assert not path.converged and path.reason == RANK_LIMIT and path.ranks == (0, 1, 2)
