@@ -5,13 +5,20 @@ zero, has grown by GROWN while time grew tenfold, and the loss has not fallen by
 The quotient is as large as an unknown entry of a matrix of rank one can be made by dividing
 targets; but whether W is bounded after all no finite run can tell, and the reason does not say
 more. In `examples.runaway_3x3` W grows like t^(1/3), by 2.15.
+
+Far out the gradient drowns in the rounding of W, and a run that creeps on looks as if it rested.
+Its path tells: an exponential approach to a point of rest takes some forty times as long for the
+last per cent, down to rounding, as for the one before, and a power of t takes as long for both.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 FAR, GROWN, FALLEN = 1e3, 1.2, 0.1
+PER_CENT, AS_LONG = 1.01, 4.0
 
 
 def far_beyond(targets: np.ndarray) -> float:
@@ -31,3 +38,29 @@ def grows_on(size: float, loss: float, earlier_size: float, earlier_loss: float)
     (True, False, False)
     """
     return bool(earlier_size * GROWN <= size and loss >= FALLEN * earlier_loss)
+
+
+def creeps(size_at: Callable[[float], float], times: Sequence[float]) -> bool:
+    """Whether W was still growing when it seemed to rest, at the last of the times.
+
+    >>> grid = [2.0**k for k in range(40)]
+    >>> creeps(lambda t: t**0.25, grid), creeps(lambda t: 2 - np.exp(-t), grid)
+    (True, False)
+    >>> creeps(lambda t: 2 - (1 + t) ** -0.5, grid)
+    False
+    """
+    end = size_at(times[-1])
+    last = _last_below(size_at, times, end / PER_CENT)
+    before = _last_below(size_at, times, end / PER_CENT**2)
+    return before > 0 and times[-1] - last < AS_LONG * (last - before)
+
+
+def _last_below(size_at: Callable[[float], float], times: Sequence[float], size: float) -> float:
+    """The last time of that size; 0 if W has always been larger."""
+    for low, high in zip(times[-2::-1], times[:0:-1], strict=True):
+        if size_at(low) <= size:
+            while high - low > 1e-3 * (times[-1] - low):
+                middle = 0.5 * (low + high)
+                low, high = (middle, high) if size_at(middle) <= size else (low, middle)
+            return low
+    return 0.0

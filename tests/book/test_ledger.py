@@ -76,7 +76,7 @@ SETTLED = """
 
     li2021-conj1 arora2019-conj1 li2021-ex5.9 li2021-lemA li2021-eq2
     li2021-warm1 li2021-warm2 li2021-alg1 li2021-lem5.4 li2021-thm5.3 li2021-thm5.6
-    li2021-thm5.8 li2021-fig4
+    li2021-thm5.8 li2021-fig4 bai2024-glrl
 """.split()
 
 
@@ -229,6 +229,9 @@ def unbroken(name: str) -> Unbroken:
         # a promise twice as large; a Jacobian that forgets one of the two factors
         ("greedy/purpose", "mfbook-pursuit-ends", "+ top[:-1])", "+ 2 * top[:-1])"),
         ("greedy/purpose", "li2021-fig3", "j] += U[i]", "j] += 0 * U[i]"),
+        # the entry of another pair; a planar flow that lost a factor of two
+        ("greedy/parting", "mfbook-triangle", "kept = abc[2 - zero]", "kept = abc[zero]"),
+        ("greedy/parting", "mfbook-runaway-proved", "2 * y * (a - x * y), x", "y * (a - x * y), x"),
         # a start that is not tiny
         ("welcome", "mfbook-welcome", "tiny = 1e-8", "tiny = 1e-1"),
     ],

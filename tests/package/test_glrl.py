@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from mfbook.flow import gradient_flow
-from mfbook.flow.trajectory import STEP_LIMIT
+from mfbook.flow.trajectory import STEP_LIMIT, UNBOUNDED
 from mfbook.models import small_init
 from mfbook.problems import MatrixCompletion, MatrixSensing, SymmetricCompletion, examples
 from mfbook.problems.graph import connectivity
+from mfbook.problems.populations import connected_population
 from mfbook.rivals.glrl import glrl
 from mfbook.theory.landscape import critical_point_kind, escape_direction
 
@@ -191,6 +192,34 @@ def test_a_phase_that_does_not_finish_is_said_to():
     path = glrl(examples.connected_4x4, max_steps=3)
     assert not path.converged and path.reason == STEP_LIMIT
     assert len(path.trajectories) == 1
+
+
+RUNAWAYS = {
+    "frustrated triangle": SymmetricCompletion.from_text("? 2 2; 2 ? -1; 2 -1 ?"),
+    "one unknown entry": MatrixCompletion.from_text("2 0 0; 1 1 -2; 1 -2 ?"),
+    "like the cube root of the time": examples.runaway_3x3,
+}
+
+
+@pytest.mark.parametrize("name", RUNAWAYS)
+def test_a_phase_that_runs_to_infinity_is_said_to(name):
+    path = glrl(RUNAWAYS[name])
+    assert path.reason == UNBOUNDED and not path.converged and path.ranks == (0, 1)
+    sizes = path.trajectories[-1].singular_values[:, 0]
+    assert (np.diff(sizes[sizes > 100]) > 0).all() and sizes[-1] > 1000
+
+
+def test_a_phase_that_creeps_below_rounding_is_no_critical_point():
+    """W is 20,000 times the data when its gradient drowns in the rounding of W.
+
+    The smallest observed entry is 1/700 of the largest, so that this is not yet far beyond what
+    dividing data can make.
+    """
+    problem = connected_population(1, 2021)[0][21]
+    path = glrl(problem, loss_tol=1e-14)
+    assert path.reason == UNBOUNDED and not path.converged
+    assert path.ranks == (0, 1, 2)
+    assert np.abs(path.W).max() > 1e4 * np.nanmax(np.abs(problem.values))
 
 
 @pytest.mark.parametrize("eps", [0.0, -1e-7, np.nan])

@@ -18,7 +18,7 @@ from mfbook.flow.shallow.field import CompletionField, Field, SensingField
 from mfbook.flow.shallow.gauge import EPS, LOOSE, graded, normalised, time_to_reach
 from mfbook.flow.shallow.large import LargeStepper, Memory, Record
 from mfbook.flow.shallow.sectors import Reduced, apart, in_sectors, invariant_basis
-from mfbook.flow.unbounded import far_beyond, grows_on
+from mfbook.flow.unbounded import creeps, far_beyond, grows_on
 from mfbook.problems.fit import ROUNDING
 
 # W feels a column when its square exceeds this times rtol, as a fraction of the data's scale.
@@ -238,8 +238,10 @@ def follow(path: Path, *, rtol: float, t_max: float) -> Iterator[None]:
                     bound, h = np.inf, min(h or np.inf, stepper.longest)
         if stepper.at_rest:
             if not np.isfinite(bound):
-                noise = _rounding(field, state.Z)
-                path.reason = trajectory.DROWNED if stepper.loss <= noise else trajectory.STUCK
+                if stepper.loss <= _rounding(field, state.Z):
+                    path.reason = trajectory.DROWNED
+                else:
+                    path.reason = trajectory.UNBOUNDED if _creeps(path) else trajectory.STUCK
                 return
             h = bound
         elif h is None:
@@ -286,6 +288,12 @@ def _runs_away(path: Path, far: float) -> bool:
     before = bisect_right(path.states, state.t / 10, key=attrgetter("t")) - 1
     earlier = np.sum(np.exp(2 * path.states[before].ell))
     return grows_on(size, path.losses[-1], earlier, path.losses[before])
+
+
+def _creeps(path: Path) -> bool:
+    """Whether W grows on where rounding hides that it moves."""
+    times = [state.t for state in path.states]
+    return creeps(lambda t: float(np.sum(np.exp(2 * path.columns_at(t).ell))), times)
 
 
 def _accepted(
