@@ -359,5 +359,36 @@ def test_greedy_learning_passes_the_same_points(page, k):
         assert np.abs(np.array(mine) - theirs).max() <= 1e-3 * size
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "4 .6 1.8 .8; 6 .9 2.7 ?; 8 2.2 2.6 1.6; 8 2.7 5.1 3.6",
+        "1 10; 10 ?",
+        "-1 1 1; 1 -1 1; ? ? 2",
+        "4 ? 3 ?; ? 4 ? 3; 2 ? ? 3; ? 2 3 ?",
+        "2 1 1; -1 -1 -1; 2 -3 ?",
+        "1 ? 3; ? 5 ?; 3 ? 9",
+    ],
+)
+def test_greedy_learning_and_the_bend_at_its_points(page, text):
+    problem = mf.MatrixCompletion.from_text(text)
+    values = [[None if np.isnan(v) else float(v) for v in row] for row in problem.values]
+    found = page.evaluate("ask", {"task": "glrl", "values": values})["answer"]
+    path = mf.glrl(problem)
+    assert (found["reason"], found["ranks"]) == (path.reason, list(path.ranks))
+    settled = found["critical_points"] if path.converged else found["critical_points"][:-1]
+    for r, mine in enumerate(settled):
+        W = np.array(mine)
+        assert np.abs(W - path.critical_points[r]).max() <= 1e-4 * np.abs(path.W).max()
+        bend = page.evaluate("([W, v, r]) => mflive.curvature(W, v, r)", [mine, values, r])
+        U, s, Vt = np.linalg.svd(W)
+        root = np.sqrt(s[:r])
+        factors = (U[:, :r] * root, root[:, None] * Vt[:r])
+        theirs = np.linalg.eigvalsh(mf.hessian(problem, factors)) if r else np.zeros(1)
+        size = np.abs(theirs).max()
+        assert abs(bend["least"] - theirs[0]) <= 1e-12 * size
+        assert abs(bend["largest"] - theirs[-1]) <= 1e-12 * size
+
+
 def test_zeros_are_filled_in(page):
     assert page.evaluate("mflive.zeroFilled([[1, null], [0, -2]])") == [[1, 0], [0, -2]]

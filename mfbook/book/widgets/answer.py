@@ -13,6 +13,7 @@ from mfbook.flow.trajectory import Trajectory
 from mfbook.models import small_init
 from mfbook.problems import MatrixCompletion
 from mfbook.problems.graph import components, connectivity
+from mfbook.rivals.glrl import glrl
 from mfbook.rivals.minrank import min_rank
 from mfbook.rivals.nuclear import min_nuclear_norm
 
@@ -21,7 +22,7 @@ Answer = dict[str, Any]
 
 
 def answer(request: Request) -> Answer:
-    """Answer a request, whose `task` is "flow" (if not given), "minNuclear" or "minRank".
+    """Answer a request, whose `task` is "flow" (if not given), "glrl", "minNuclear" or "minRank".
 
     Raises ValueError or TypeError where it makes no sense, in words for the reader.
     """
@@ -115,4 +116,20 @@ def smallest_rank(problem: MatrixCompletion, request: Request) -> Answer:
     }
 
 
-TASKS = {"flow": flow, "minNuclear": least_nuclear_norm, "minRank": smallest_rank}
+def greedy(problem: MatrixCompletion, request: Request) -> Answer:
+    path = glrl(
+        problem,
+        rtol=float(request.get("rtol", 1e-5)),
+        loss_tol=float(request.get("loss_tol", 1e-10)),
+        max_steps=int(request.get("max_steps", 2000)),
+    )
+    return {
+        "critical_points": [W.tolist() for W in path.critical_points],
+        "ranks": list(path.ranks),
+        "W": path.W.tolist(),
+        "converged": bool(path.converged),
+        "reason": path.reason,
+    }
+
+
+TASKS = {"flow": flow, "glrl": greedy, "minNuclear": least_nuclear_norm, "minRank": smallest_rank}

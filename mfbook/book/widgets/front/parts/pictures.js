@@ -222,8 +222,8 @@ mflive.pictures = (() => {
       line,
       upright: (kind, at, from = top) =>
         draw("line", { class: kind, x1: X(at), x2: X(at), y1: from, y2: box.bottom }),
-      level: (kind, at) =>
-        draw("line", { class: kind, x1: left, x2: box.right, y1: Y(at), y2: Y(at) }),
+      level: (kind, at, from = x[0], until = x[1]) =>
+        draw("line", { class: kind, x1: X(from), x2: X(until), y1: Y(at), y2: Y(at) }),
       dot: (kind, a, b, r) => draw("circle", { class: kind, cx: X(a), cy: Y(held(b, y)), r }),
       note: (across, up, words, anchor = "middle") =>
         draw("text", { class: "mfx-halo", x: across, y: up, "text-anchor": anchor }, words),

@@ -79,11 +79,14 @@ mflive.runs = (() => {
   const classOf = (values) =>
     mflive.connectivity(values.map((row) => row.map((value) => value !== null)));
 
-  // Singular values over time, with the ranks at which the run rests.
-  function staircase(answer, { width, height = 220, cursor = null }) {
+  const topOf = ({ frames }) =>
+    Math.max(...frames.map((frame) => frame.singular_values[0])) * 1.25 || 1;
+
+  // Singular values over time, with the ranks at which the run rests. `levels` are others to
+  // compare: for each rest those that are drawn across it.
+  function staircase(answer, { width, height = 220, cursor = null, top = topOf(answer), levels }) {
     const { frames, phases } = answer;
     const end = frames.at(-1).t;
-    const top = Math.max(...frames.map((frame) => frame.singular_values[0])) * 1.25 || 1;
     const plot = mflive.pictures.chart({
       width,
       height,
@@ -100,6 +103,7 @@ mflive.runs = (() => {
       if (plot.X(until) - plot.X(from) > 46) {
         plot.note((plot.X(from) + plot.X(until)) / 2, plot.box.top + 10, `rank ${phase.rank}`);
       }
+      levels?.[k]?.forEach((level) => plot.level("mfx-level", level, from, until));
     });
     frames[0].singular_values.forEach((_, k) => {
       plot.line(
@@ -142,6 +146,8 @@ mflive.runs = (() => {
   return {
     SCALES,
     CLASSES,
+    NEAR,
+    topOf,
     question,
     rivals,
     nuclearNorm,
