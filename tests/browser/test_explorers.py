@@ -462,6 +462,15 @@ def test_the_python_lines_do_the_same(opened):
     assert abs(float(learned[-1]) - names["run"].W[1, 1]) < 0.05 + 20e-4
 
 
+def test_a_rank_that_comes_twice_is_told_apart(opened):
+    cells = "-3 ? -2; 1 4 -3; 0 4 2"
+    page = opened(PLACES["matrix"], f"#explorer=matrix&cells={cells}&scale=-100&seed=0")
+    run = mf.widgets.matrix(cells).run
+    first, second = (f"{phase.loss:.3g}" for phase in run.phases[1:3])
+    words = f"0 → 1 → 1 → 2 → 3 (rank 1: saddles of loss {first} and {second})."
+    assert words in settled(page)
+
+
 def test_what_does_not_converge_says_so(opened):
     page = opened(PLACES["matrix"])
     said = page.evaluate(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import mfbook as mf
-from mfbook.book.widgets import front
+from mfbook.book.widgets import front, static
 from mfbook.book.widgets.answer import answer
 from mfbook.book.widgets.explorer import VIEW, rounded
 from mfbook.book.widgets.kinds.greedy import distance
@@ -145,6 +145,14 @@ def test_the_greedy_path_is_that_of_the_package():
             "converged": path.converged,
             "reason": path.reason,
         }
+
+
+def test_a_rank_that_comes_twice_is_told_apart():
+    html = mf.widgets.matrix("-3 ? -2; 1 4 -3; 0 4 2").html
+    run = mf.widgets.matrix("-3 ? -2; 1 4 -3; 0 4 2").run
+    assert [phase.rank for phase in run.phases] == [0, 1, 1, 2, 3]
+    first, second = (static.digits(phase.loss, 3) for phase in run.phases[1:3])
+    assert f"0 → 1 → 1 → 2 → 3 (rank 1: saddles of loss {first} and {second})." in html
 
 
 def test_the_still_figure_names_no_point_that_is_none():

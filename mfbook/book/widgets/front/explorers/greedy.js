@@ -488,7 +488,7 @@ mflive.explorers.greedy = (() => {
       const near = answer && approaches(answer);
       passed.replaceChildren(
         numbers(
-          "GLRL",
+          "GLRL passes",
           ["", "loss", "singular values", "the flow's distance"],
           points.map(({ r, loss, singular: s, W }) =>
             row(name(r), [
@@ -502,10 +502,10 @@ mflive.explorers.greedy = (() => {
       if (!answer) return;
       rests.replaceChildren(
         numbers(
-          "the flow",
-          ["", "time", "loss", "singular values"],
+          "the flow rests",
+          ["at rank", "time", "loss", "singular values"],
           answer.phases.map((phase, k) =>
-            row(k === answer.phases.length - 1 ? "end" : `rest at rank ${phase.rank}`, [
+            row(`${phase.rank}${k === answer.phases.length - 1 ? ", end" : ""}`, [
               digits(phase.time, 3),
               digits(phase.loss, 3),
               sizes(singular(phase.W), phase.rank),
@@ -565,7 +565,7 @@ mflive.explorers.greedy = (() => {
         x: [0, runs.SCALES.length - 1],
         y,
         xlabel: "size of the start, α",
-        ylabel: away ? "largest singular value" : "distance over size",
+        ylabel: away ? "largest singular value" : "relative distance",
         name: away
           ? "The largest singular value of what the flow learns, at every size of the start."
           : "The distance of the ends over the size of GLRL's, at every size of the start.",

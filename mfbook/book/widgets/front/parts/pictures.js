@@ -137,7 +137,7 @@ mflive.pictures = (() => {
 
   // Axes in pixels, so that letters have one size at every width.
   function chart({ width, height, x, y, xlabel, ylabel, name, xticks, yticks, xwrite, ywrite }) {
-    const [left, right, top, bottom] = [46, 20, 10, 38];
+    const [left, right, top, bottom] = [50, 20, 10, 38];
     const X = (value) => left + ((width - left - right) * (value - x[0])) / (x[1] - x[0] || 1);
     const Y = (value) =>
       height - bottom - ((height - top - bottom) * (value - y[0])) / (y[1] - y[0] || 1);
@@ -195,7 +195,7 @@ mflive.pictures = (() => {
           x: 0,
           y: 0,
           "text-anchor": "middle",
-          transform: `translate(11 ${(top + height - bottom) / 2}) rotate(-90)`,
+          transform: `translate(10 ${(top + height - bottom) / 2}) rotate(-90)`,
         },
         ylabel,
       ),

@@ -3,7 +3,7 @@
 
 mflive.runs = (() => {
   const { el } = mflive.dom;
-  const { counted, digits } = mflive.numbers;
+  const { counted, digits, list } = mflive.numbers;
 
   const SCALES = [
     0, -1, -2, -3, -4, -6, -8, -10, -15, -20, -30, -50, -100, -200, -300, -500, -1000,
@@ -44,7 +44,19 @@ mflive.runs = (() => {
   const rankOf = (W, values) => mflive.svd(W).s.filter((s) => s > 1e-3 * sizeOf(values)).length;
   const nuclearNorm = (W) => mflive.svd(W).s.reduce((sum, s) => sum + s, 0);
 
-  const ranks = (answer) => answer.phases.map((phase) => phase.rank).join(" → ");
+  // The ranks at which a run rests; of a rank that comes more than once, what its points are.
+  function ranks({ phases }) {
+    const way = phases.map(({ rank }) => rank).join(" → ");
+    const twice = [...new Set(phases.map(({ rank }) => rank))].flatMap((rank) => {
+      const rests = phases.slice(0, -1).filter((phase) => phase.rank === rank);
+      const ends = phases.at(-1).rank === rank;
+      if (rests.length + ends < 2) return [];
+      const losses = list(rests.map(({ loss }) => digits(loss, 3)));
+      const saddles = `${rests.length > 1 ? "saddles" : "a saddle"} of loss ${losses}`;
+      return [`rank ${rank}: ${saddles}${ends ? ", then the end" : ""}`];
+    });
+    return twice.length ? `${way} (${twice.join("; ")})` : way;
+  }
 
   // Why an answer must not be read as an end, or "".
   const doubt = (answer) =>
