@@ -21,6 +21,7 @@ PLACES = {
     "predict": "book/dynamics/traversal.html",
     "map": "book/bias/map.html",
     "greedy": "book/greedy/parting.html",
+    "depth": "book/numerics/depth.html",
 }
 every_kind = pytest.mark.parametrize("kind", PLACES)
 PATIENCE = 30_000
@@ -112,7 +113,7 @@ def test_its_controls_have_names_and_are_reached_with_the_keyboard(opened, kind)
     assert not controls.evaluate_all("all => all.filter(one => one.tabIndex < 0).length")
 
 
-@pytest.mark.parametrize("kind", ["matrix", "scale", "seed", "map", "greedy"])
+@pytest.mark.parametrize("kind", ["matrix", "scale", "seed", "map", "greedy", "depth"])
 def test_a_slider_moves_with_the_keyboard(opened, kind):
     page = opened(PLACES[kind])
     before = settled(page) + page.locator(".mfx").first.inner_text()
@@ -287,6 +288,55 @@ def test_the_python_lines_follow_both_paths(opened, capsys):
     assert out[0].startswith("GreedyPath(loss reached, ranks 0 → 1")
     r, _, apart = out[-1].split()
     assert int(r) == 1 and float(apart) < 1e-3
+
+
+# ---- more factors
+
+
+def test_from_three_factors_on_parts_come_together(opened):
+    page = opened(PLACES["depth"], "#explorer=depth&cells=1 ? 3; ? 5 ?; 3 ? 9&scale=-3&seed=5")
+    said = settled(page)
+    assert (
+        "two factors end at rank 2, three at rank 1 and four at rank 1; the smallest is 1" in said
+    )
+    shares = [float(x) for x in re.findall(r"([\d.]+) % with", said)]
+    assert shares[0] > 10 * shares[1] > 100 * shares[2]
+    cells = page.locator("section.mfx .mfx-matrix")
+    for k, depth in enumerate((2, 3, 4)):
+        start = mf.small_init((3, 3), depth=depth, rng=5)
+        run = mf.gradient_flow(mf.examples.disconnected_3x3, start, log10_scale=-3)
+        words = cells.nth(k).locator("td").all_inner_texts()
+        shown = np.array([float(word.replace("−", "-")) for word in words])
+        assert np.abs(shown - run.W.ravel()).max() < 6e-3 * 9
+
+
+def test_depth_takes_examples_links_and_what_is_typed(opened):
+    page = opened(PLACES["depth"])
+    before = settled(page)
+    page.get_by_label("one part", exact=True).check()
+    one = changed(page, before)
+    assert "two, three and four factors end at rank 2, the smallest" in one
+    area = page.locator("section.mfx textarea")
+    area.fill("1 2 3 4 5")
+    assert "up to 4 rows and columns" in page.locator(".mfx-wrong:visible").inner_text()
+    assert settled(page) == one
+    area.fill("2 ?; ? 1")
+    shown = changed(page, one)
+    page.get_by_role("button", name="Copy a link").click()
+    page.wait_for_function("() => document.querySelector('.mfx-told').textContent")
+    again = opened(PLACES["depth"], page.evaluate("location.hash"))
+    assert settled(again) == shown
+    wrong = opened(PLACES["depth"], "#explorer=depth&cells=1 2 3 4 5")
+    assert "up to 4 rows" in wrong.locator("section.mfx > .mfx-wrong").inner_text()
+
+
+def test_a_deep_run_that_is_cut_short_is_no_end_to_quote(opened):
+    runaway = "#explorer=depth&cells=2 1 1;-1 -1 -1;2 -3 ?&scale=-4&seed=0"
+    page = opened(PLACES["depth"], runaway)
+    said = settled(page)
+    assert "With four factors the run was stopped before its end." in said
+    assert "four at rank" not in said
+    assert "Not an end to quote" in page.locator(".mfx-live .mfx-card").last.inner_text()
 
 
 # ---- a matrix of one's own
@@ -504,7 +554,7 @@ def test_only_pages_with_an_explorer_load_its_script():
     for path in PAGES:
         text = (HTML / path).read_text("utf-8")
         assert ("mfbook-live.js" in text) is ("<mf-explorer" in text), path
-    assert sum("<mf-explorer" in (HTML / path).read_text("utf-8") for path in PAGES) == 9
+    assert sum("<mf-explorer" in (HTML / path).read_text("utf-8") for path in PAGES) == 10
 
 
 def test_a_page_loads_little():
@@ -513,4 +563,4 @@ def test_a_page_loads_little():
         for name in ("mfbook-live.js", "mfbook-live.css")
     }
     assert sizes["mfbook-live.js"] == len(front.page_script().encode())
-    assert sum(sizes.values()) < 250_000
+    assert sum(sizes.values()) < 300_000

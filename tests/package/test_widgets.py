@@ -28,6 +28,7 @@ MAKE = {
     "predict": lambda: mf.widgets.predict("diagonal"),
     "map": lambda: mf.widgets.map(POPULATION),
     "greedy": lambda: mf.widgets.greedy("1 2; 2 1"),
+    "depth": lambda: mf.widgets.depth("1 2; 3 ?", log10_scale=-1.5),
 }
 # None of these is changed by a test.
 made = cache(lambda kind: MAKE[kind]())
@@ -155,6 +156,21 @@ def test_a_rank_that_comes_twice_is_told_apart():
     assert f"0 → 1 → 1 → 2 → 3 (rank 1: saddles of loss {first} and {second})." in html
 
 
+@pytest.mark.parametrize("depth", [2, 3, 4])
+def test_a_deep_answer_is_that_of_the_package(depth):
+    values = [[1, None, 3], [None, 5, None], [3, None, 9]]
+    request = {"task": "deep", "values": values, "depth": depth, "seed": 1, "log10_scale": -2}
+    said = answer(request | {"rtol": 1e-6, "loss_tol": 1e-8})
+    start = mf.small_init((3, 3), depth=depth, rng=1)
+    run = mf.gradient_flow(
+        mf.examples.disconnected_3x3, start, log10_scale=-2, loss_tol=1e-8, max_steps=5000
+    )
+    assert json.loads(json.dumps(said)) == said
+    assert said["W"] == run.W.tolist() and said["reason"] == run.reason
+    assert [frame["t"] for frame in said["frames"]] == run.t.tolist()
+    assert [phase["time"] for phase in said["phases"]] == [phase.time for phase in run.phases]
+
+
 def test_the_still_figure_names_no_point_that_is_none():
     """GLRL runs away in its first phase: only zero is a critical point that it passed."""
     html = mf.widgets.greedy(mf.examples.runaway_3x3).html
@@ -222,6 +238,8 @@ def test_the_map_says_where_each_problem_ended():
         (lambda: mf.widgets.seed(7), ValueError, "angle must be one of"),
         (lambda: mf.widgets.predict("other"), ValueError, "example must be one of"),
         (lambda: mf.widgets.greedy(log10_scale=-7), ValueError, "log10_scale must be one of"),
+        (lambda: mf.widgets.depth(log10_scale=-5), ValueError, "log10_scale must be one of"),
+        (lambda: mf.widgets.depth(np.ones((5, 2))), ValueError, "at most 4 rows"),
         (lambda: mf.widgets.greedy("1 x"), ValueError, "'x' is neither a number"),
         (lambda: mf.widgets.map(POPULATION, index=2160), ValueError, "index must be"),
     ],

@@ -30,6 +30,7 @@ ENGINE = (
     "engine/rank.js",
     "engine/glrl.js",
     "engine/landscape.js",
+    "engine/deep.js",
 )
 #: the loop that a worker runs around it
 SERVE = ("engine/worker.js",)
@@ -56,6 +57,7 @@ EXPLORERS = (
     "explorers/predict.js",
     "explorers/map.js",
     "explorers/greedy.js",
+    "explorers/depth.js",
 )
 
 

@@ -524,6 +524,7 @@ mflive.explorers.greedy = (() => {
       const missed = points.find(({ r, W }) => r && near[r].distance > close(W));
       const at = points.find(({ r }) => r === looked) ?? missed ?? last();
       const end = !settled() || at === last();
+      pair.style.setProperty("--card", `${2.9 * cells[0].length}rem`);
       pair.replaceChildren(
         settled()
           ? runs.card(`GLRL at ${name(at.r)}`, at.W, cells)

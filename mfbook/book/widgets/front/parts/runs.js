@@ -159,6 +159,7 @@ mflive.runs = (() => {
     SCALES,
     CLASSES,
     NEAR,
+    rankOf,
     topOf,
     question,
     rivals,
