@@ -299,7 +299,7 @@ def test_from_three_factors_on_parts_come_together(opened):
     assert (
         "two factors end at rank 2, three at rank 1 and four at rank 1; the smallest is 1" in said
     )
-    shares = [float(x) for x in re.findall(r"([\d.]+) % with", said)]
+    shares = [float(x) for x in re.findall(r"([\d.]+)\u00a0% with", said)]
     assert shares[0] > 10 * shares[1] > 100 * shares[2]
     cells = page.locator("section.mfx .mfx-matrix")
     for k, depth in enumerate((2, 3, 4)):

@@ -75,7 +75,7 @@ mflive.explorers.depth = (() => {
     return 1 - passes(answer, 0.9 * zero) / passes(answer, 0.5 * zero);
   }
   const percent = (share) =>
-    share < 1e-5 ? "less than 0.001 %" : `${digits(100 * share, 2)} %`;
+    share < 1e-5 ? "less than 0.001\u00a0%" : `${digits(100 * share, 2)}\u00a0%`;
 
   function begin({ body, said, state, ask, where, say, complain, busy, keep }) {
     const known = new Map();
@@ -129,7 +129,7 @@ mflive.explorers.depth = (() => {
       const node = el("div", { class: "mfx-columns mfx-uneven" }, card, plot);
       const redraw = fitted(plot, (width) => {
         const answer = known.get(count);
-        return answer ? runs.staircase(answer, { width, height: 170 }) : runs.empty();
+        return answer ? runs.staircase(answer, { width, height: 170, beyond: 0.06 }) : runs.empty();
       });
       return { count, node, card, redraw };
     });

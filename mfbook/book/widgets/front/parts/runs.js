@@ -95,10 +95,13 @@ mflive.runs = (() => {
     Math.max(...frames.map((frame) => frame.singular_values[0])) * 1.25 || 1;
 
   // Singular values over time, with the ranks at which the run rests. `levels` are others to
-  // compare: for each rest those that are drawn across it.
-  function staircase(answer, { width, height = 220, cursor = null, top = topOf(answer), levels }) {
-    const { frames, phases } = answer;
-    const end = frames.at(-1).t;
+  // compare: for each rest those that are drawn across it. `beyond` is how much longer than the run
+  // its end is drawn, as a share.
+  function staircase(answer, options) {
+    const { width, height = 220, cursor = null, top = topOf(answer), levels, beyond = 0 } = options;
+    const { phases } = answer;
+    const end = answer.frames.at(-1).t * (1 + beyond);
+    const frames = [...answer.frames, { ...answer.frames.at(-1), t: end }];
     const plot = mflive.pictures.chart({
       width,
       height,
