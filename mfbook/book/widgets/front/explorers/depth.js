@@ -68,11 +68,15 @@ mflive.explorers.depth = (() => {
     const seen = cells.flat().filter((value) => value !== null);
     return seen.reduce((sum, value) => sum + value * value, 0) / seen.length;
   }
-  // How much of its time the first fall takes; null where a run does not begin near zero.
+  // How much of its time the first fall takes, down to the next rest; null where a run does not
+  // begin near zero.
   function fall(answer) {
     const zero = atZero(answer.cells);
-    if (!(Math.abs(answer.frames[0].loss - zero) < 0.05 * zero)) return null;
-    return 1 - passes(answer, 0.9 * zero) / passes(answer, 0.5 * zero);
+    const next = answer.phases.find(({ loss }) => loss < 0.9 * zero);
+    const begins = answer.frames[0].loss;
+    if (!next || begins > 1.05 * zero) return null;
+    const level = (share) => zero - share * (zero - next.loss);
+    return begins > level(0.1) ? 1 - passes(answer, level(0.1)) / passes(answer, level(0.5)) : null;
   }
   const percent = (share) =>
     share < 1e-5 ? "less than 0.001\u00a0%" : `${digits(100 * share, 2)}\u00a0%`;
@@ -205,8 +209,8 @@ mflive.explorers.depth = (() => {
       const falls = sure.map(fall);
       const times = falls.includes(null)
         ? ""
-        : " The first fall of the loss, from nine tenths to a half of what it is at zero, takes so " +
-          `much of the time until then: ${list(
+        : " The first fall of the loss, from a tenth to a half of its depth, takes so much of the " +
+          `time until then: ${list(
             sure.map(({ depth }, k) => `${percent(falls[k])} with ${WORDS[depth]}`),
           )}.`;
       return sure.length ? `From α = ${show(state.scale)} ${ends(sure)}.${times}${doubt}` : doubt;
