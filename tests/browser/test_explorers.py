@@ -26,7 +26,7 @@ PLACES = {
 every_kind = pytest.mark.parametrize("kind", PLACES)
 PATIENCE = 30_000
 # A page that has to wait for the worker's first answer, which compiles while it runs.
-SAID = "section.mfx .mfx-said"
+SAID = ".mfx-live .mfx-said"
 ROBOT = "<img src=x onerror=\"document.title='caught'\">"
 
 
