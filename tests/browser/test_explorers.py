@@ -1,5 +1,6 @@
 """The explorers in the built pages, opened from a file: alive, fit for all, and asking nobody."""
 
+import re
 from contextlib import ExitStack
 
 import numpy as np
@@ -19,11 +20,13 @@ PLACES = {
     "seed": "book/bias/seed.html",
     "predict": "book/dynamics/traversal.html",
     "map": "book/bias/map.html",
+    "greedy": "book/greedy/parting.html",
+    "depth": "book/numerics/depth.html",
 }
 every_kind = pytest.mark.parametrize("kind", PLACES)
 PATIENCE = 30_000
 # A page that has to wait for the worker's first answer, which compiles while it runs.
-SAID = "section.mfx .mfx-said"
+SAID = ".mfx-live .mfx-said"
 ROBOT = "<img src=x onerror=\"document.title='caught'\">"
 
 
@@ -110,7 +113,7 @@ def test_its_controls_have_names_and_are_reached_with_the_keyboard(opened, kind)
     assert not controls.evaluate_all("all => all.filter(one => one.tabIndex < 0).length")
 
 
-@pytest.mark.parametrize("kind", ["matrix", "scale", "seed", "map"])
+@pytest.mark.parametrize("kind", ["matrix", "scale", "seed", "map", "greedy", "depth"])
 def test_a_slider_moves_with_the_keyboard(opened, kind):
     page = opened(PLACES[kind])
     before = settled(page) + page.locator(".mfx").first.inner_text()
@@ -195,6 +198,145 @@ def test_the_problems_of_the_map_are_those_of_the_package(opened):
         assert np.abs(np.array(values) - there).max() < 6e-3 * np.abs(there).max()
     page.get_by_role("button", name="Next exception").click()
     assert "where the smallest" in changed(page, before)
+
+
+# ---- the greedy path
+
+# What is said of each example from 10^-30.
+EXAMPLES = {
+    "they agree": "They agree: the flow from α = 10−30 passes W₁ and W₂ and ends at W₃.",
+    "only from far below": "The start is not small enough: from 10−200 they agree.",
+    "a tie": "At W₀ two directions tie",
+    "a saddle by symmetry": "And yet W₁ is a saddle among the matrices of rank 1",
+    "a slower column with a head start": "At W₁ the flow leaves along direction 2",
+    "GLRL runs away": "GLRL runs away in its phase 1",
+}
+
+
+def test_greedy_says_why_the_flow_parts_from_it(opened):
+    page = opened(PLACES["greedy"])
+    labels = page.locator("section.mfx .mfx-choice").first.locator("label")
+    assert labels.all_inner_texts() == list(EXAMPLES)
+    assert EXAMPLES["they agree"] in settled(page)
+    for name, words in list(EXAMPLES.items())[1:]:
+        before = settled(page)
+        page.get_by_label(name, exact=True).check()
+        changed(page, before)
+        assert words in settled(page), name
+        assert not page.locator(".mfx-wrong:visible").count()
+
+
+@pytest.mark.parametrize(
+    ("text", "scale"),
+    [
+        ("4 ? 3 ?; ? 4 ? 3; 2 ? ? 3; ? 2 3 ?", -30),
+        ("1 10; 10 ?", -30),
+        ("1 ? 3; ? 5 ?; 3 ? 9", -50),
+    ],
+)
+def test_the_distance_of_the_ends_is_that_of_the_package(opened, text, scale):
+    page = opened(PLACES["greedy"], f"#explorer=greedy&cells={text}&scale={scale}&seed=3")
+    said = float(re.search(r"ends at the distance ([\d.]+) from", settled(page))[1])
+    problem = mf.MatrixCompletion.from_text(text)
+    run = mf.gradient_flow(problem, mf.small_init(problem.shape, rng=3), log10_scale=scale)
+    path = mf.glrl(problem)
+    # A page asks for W(t) to 1e-4 of the data, and says three digits.
+    size = np.linalg.norm(path.W)
+    assert abs(said - np.linalg.norm(run.W - path.W)) < 5e-3 * said + 1e-3 * size
+
+
+def test_a_run_to_infinity_has_no_point_at_its_end(opened):
+    page = opened(PLACES["greedy"], "#explorer=greedy&cells=2 1 1;-1 -1 -1;2 -3 ?&scale=-8&seed=0")
+    assert "no W₁ is in sight" in settled(page)
+    rows = page.locator("section.mfx .mfx-table").first.locator("tbody th").all_inner_texts()
+    assert rows == ["W₀"]
+    problem = mf.examples.runaway_3x3
+    run = mf.gradient_flow(problem, mf.small_init((3, 3), rng=0), log10_scale=-8)
+    found = re.search(r"the singular values ([\d.]+) and ([\d.]+):", settled(page)).groups()
+    s = np.linalg.svd(run.W, compute_uv=False)
+    assert np.allclose([float(x) for x in found], s[:2], rtol=2e-3)
+
+
+def test_a_scale_that_is_no_start_of_the_greedy_path_is_refused_in_words(opened):
+    page = opened(PLACES["greedy"], "#explorer=greedy&scale=-7")
+    assert "no stop of the controls" in page.locator("section.mfx > .mfx-wrong").inner_text()
+
+
+def test_a_matrix_of_ones_own_is_followed_greedily_and_linked(opened):
+    page = opened(PLACES["greedy"])
+    before = settled(page)
+    area = page.locator("section.mfx textarea")
+    area.fill("1 2; 3")
+    assert "the same number of entries" in page.locator(".mfx-wrong:visible").inner_text()
+    assert settled(page) == before
+    area.fill("1 2; 2 ?")
+    changed(page, before)
+    shown = settled(page)
+    assert "ends at W₁" in shown and not page.locator(".mfx-wrong:visible").count()
+    assert page.locator("section.mfx .mfx-choice input:checked").count() == 0
+    page.get_by_role("button", name="Copy a link").click()
+    page.wait_for_function("() => document.querySelector('.mfx-told').textContent")
+    again = opened(PLACES["greedy"], page.evaluate("location.hash"))
+    assert settled(again) == shown
+    assert again.locator("section.mfx textarea").input_value() == "1 2\n2 ?"
+
+
+def test_the_python_lines_follow_both_paths(opened, capsys):
+    page = opened(PLACES["greedy"], "#explorer=greedy&cells=1 2; 20 ?&scale=-100&seed=1")
+    exec(page.locator("section.mfx pre").text_content(), {})
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].startswith("GreedyPath(loss reached, ranks 0 → 1")
+    r, _, apart = out[-1].split()
+    assert int(r) == 1 and float(apart) < 1e-3
+
+
+# ---- more factors
+
+
+def test_from_three_factors_on_parts_come_together(opened):
+    page = opened(PLACES["depth"], "#explorer=depth&cells=1 ? 3; ? 5 ?; 3 ? 9&scale=-3&seed=5")
+    said = settled(page)
+    assert (
+        "two factors end at rank 2, three at rank 1 and four at rank 1; the smallest is 1" in said
+    )
+    shares = [float(x) for x in re.findall(r"([\d.]+)\u00a0% with", said)]
+    assert shares[0] > 10 * shares[1] > 100 * shares[2]
+    cells = page.locator("section.mfx .mfx-matrix")
+    for k, depth in enumerate((2, 3, 4)):
+        start = mf.small_init((3, 3), depth=depth, rng=5)
+        run = mf.gradient_flow(mf.examples.disconnected_3x3, start, log10_scale=-3)
+        words = cells.nth(k).locator("td").all_inner_texts()
+        shown = np.array([float(word.replace("−", "-")) for word in words])
+        assert np.abs(shown - run.W.ravel()).max() < 6e-3 * 9
+
+
+def test_depth_takes_examples_links_and_what_is_typed(opened):
+    page = opened(PLACES["depth"])
+    before = settled(page)
+    page.get_by_label("one part", exact=True).check()
+    one = changed(page, before)
+    assert "two, three and four factors end at rank 2, the smallest" in one
+    area = page.locator("section.mfx textarea")
+    area.fill("1 2 3 4 5")
+    assert "up to 4 rows and columns" in page.locator(".mfx-wrong:visible").inner_text()
+    assert settled(page) == one
+    area.fill("2 ?; ? 1")
+    shown = changed(page, one)
+    page.get_by_role("button", name="Copy a link").click()
+    page.wait_for_function("() => document.querySelector('.mfx-told').textContent")
+    again = opened(PLACES["depth"], page.evaluate("location.hash"))
+    assert settled(again) == shown
+    wrong = opened(PLACES["depth"], "#explorer=depth&cells=1 2 3 4 5")
+    assert "up to 4 rows" in wrong.locator("section.mfx > .mfx-wrong").inner_text()
+
+
+def test_a_deep_run_that_is_cut_short_is_no_end_to_quote(opened):
+    runaway = "#explorer=depth&cells=2 1 1;-1 -1 -1;2 -3 ?&scale=-4&seed=0"
+    page = opened(PLACES["depth"], runaway)
+    said = settled(page)
+    assert "With four factors the run was stopped before its end." in said
+    assert "four at rank" not in said
+    assert "Not an end to quote" in page.locator(".mfx-live .mfx-card").last.inner_text()
 
 
 # ---- a matrix of one's own
@@ -370,6 +512,15 @@ def test_the_python_lines_do_the_same(opened):
     assert abs(float(learned[-1]) - names["run"].W[1, 1]) < 0.05 + 20e-4
 
 
+def test_a_rank_that_comes_twice_is_told_apart(opened):
+    cells = "-3 ? -2; 1 4 -3; 0 4 2"
+    page = opened(PLACES["matrix"], f"#explorer=matrix&cells={cells}&scale=-100&seed=0")
+    run = mf.widgets.matrix(cells).run
+    first, second = (f"{phase.loss:.3g}" for phase in run.phases[1:3])
+    words = f"0 → 1 → 1 → 2 → 3 (rank 1: saddles of loss {first} and {second})."
+    assert words in settled(page)
+
+
 def test_what_does_not_converge_says_so(opened):
     page = opened(PLACES["matrix"])
     said = page.evaluate(
@@ -403,7 +554,7 @@ def test_only_pages_with_an_explorer_load_its_script():
     for path in PAGES:
         text = (HTML / path).read_text("utf-8")
         assert ("mfbook-live.js" in text) is ("<mf-explorer" in text), path
-    assert sum("<mf-explorer" in (HTML / path).read_text("utf-8") for path in PAGES) == 8
+    assert sum("<mf-explorer" in (HTML / path).read_text("utf-8") for path in PAGES) == 10
 
 
 def test_a_page_loads_little():
@@ -412,4 +563,4 @@ def test_a_page_loads_little():
         for name in ("mfbook-live.js", "mfbook-live.css")
     }
     assert sizes["mfbook-live.js"] == len(front.page_script().encode())
-    assert sum(sizes.values()) < 250_000
+    assert sum(sizes.values()) < 300_000

@@ -359,5 +359,84 @@ def test_greedy_learning_passes_the_same_points(page, k):
         assert np.abs(np.array(mine) - theirs).max() <= 1e-3 * size
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "4 .6 1.8 .8; 6 .9 2.7 ?; 8 2.2 2.6 1.6; 8 2.7 5.1 3.6",
+        "1 10; 10 ?",
+        "-1 1 1; 1 -1 1; ? ? 2",
+        "4 ? 3 ?; ? 4 ? 3; 2 ? ? 3; ? 2 3 ?",
+        "2 1 1; -1 -1 -1; 2 -3 ?",
+        "1 ? 3; ? 5 ?; 3 ? 9",
+    ],
+)
+def test_greedy_learning_and_the_bend_at_its_points(page, text):
+    problem = mf.MatrixCompletion.from_text(text)
+    values = [[None if np.isnan(v) else float(v) for v in row] for row in problem.values]
+    found = page.evaluate("ask", {"task": "glrl", "values": values})["answer"]
+    path = mf.glrl(problem)
+    assert (found["reason"], found["ranks"]) == (path.reason, list(path.ranks))
+    settled = found["critical_points"] if path.converged else found["critical_points"][:-1]
+    for r, mine in enumerate(settled):
+        W = np.array(mine)
+        assert np.abs(W - path.critical_points[r]).max() <= 1e-4 * np.abs(path.W).max()
+        bend = page.evaluate("([W, v, r]) => mflive.curvature(W, v, r)", [mine, values, r])
+        U, s, Vt = np.linalg.svd(W)
+        root = np.sqrt(s[:r])
+        factors = (U[:, :r] * root, root[:, None] * Vt[:r])
+        theirs = np.linalg.eigvalsh(mf.hessian(problem, factors)) if r else np.zeros(1)
+        size = np.abs(theirs).max()
+        assert abs(bend["least"] - theirs[0]) <= 1e-12 * size
+        assert abs(bend["largest"] - theirs[-1]) <= 1e-12 * size
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("depth", [2, 3, 4])
+@pytest.mark.parametrize("scale", [0, -1, -2.5, -4])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1 ? 3; ? 5 ?; 3 ? 9",
+        "1 2 ?; 3 4 ?; 6 ? 5",
+        "2 0; 0 1",
+        "1 2 ?",
+        "-3; 4",
+        "4 .6 1.8 .8; 6 .9 2.7 ?; 8 2.2 2.6 1.6",
+        "1 1; 1 -1",
+    ],
+)
+def test_more_factors_end_where_python_ends(page, text, scale, depth):
+    problem = mf.MatrixCompletion.from_text(text)
+    values = [[None if np.isnan(v) else float(v) for v in row] for row in problem.values]
+    request = {"values": values, "depth": depth, "seed": 3, "log10_scale": scale}
+    found = page.evaluate("ask", {"task": "deep", **request})["answer"]
+    start = mf.small_init(problem.shape, depth=depth, rng=3)
+    run = mf.gradient_flow(problem, start, log10_scale=scale)
+    assert found["converged"] and run.converged
+    size = max(np.abs(problem.targets).max(), np.abs(run.W).max())
+    # Both stop at 1e-10 of the loss, so 1e-5 of the data; and the page asks for 1e-4 a step.
+    assert np.abs(np.array(found["W"]) - run.W).max() <= 3e-4 * size
+    assert [p["rank"] for p in found["phases"]][-1] == run.phases[-1].rank
+    # A rest lasts as long: when half of the first loss is gone.
+    frames = found["frames"]
+    half = (run.loss[0] + run.loss[-1]) / 2
+    times = [
+        np.interp(-half, -np.array([one["loss"] for one in frames]), [one["t"] for one in frames]),
+        np.interp(-half, -run.loss, run.t),
+    ]
+    assert times[0] == pytest.approx(times[1], rel=0.03)
+
+
+def test_the_page_draws_the_layers_that_python_draws(page):
+    """At one step the run is still the start: two by three, four factors."""
+    values = [[1, 2, None], [None, 1, 1]]
+    request = {"values": values, "depth": 4, "seed": 11, "log10_scale": -1, "max_steps": 0}
+    found = page.evaluate("ask", {"task": "deep", **request})["answer"]
+    layers = mf.small_init((2, 3), depth=4, rng=11)
+    W = 1e-4 * np.linalg.multi_dot(layers)
+    np.testing.assert_allclose(found["W"], W, rtol=1e-12)
+    assert (found["converged"], found["reason"]) == (False, "step limit")
+
+
 def test_zeros_are_filled_in(page):
     assert page.evaluate("mflive.zeroFilled([[1, null], [0, -2]])") == [[1, 0], [0, -2]]

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 import mfbook as mf
-from mfbook.book.widgets import front
+from mfbook.book.widgets import front, static
 from mfbook.book.widgets.answer import answer
 from mfbook.book.widgets.explorer import VIEW, rounded
+from mfbook.book.widgets.kinds.greedy import distance
 from tools.chapters import ROOT
 
 POPULATION = json.loads((ROOT / "book" / "bias" / "connected_map.json").read_text("utf-8"))
@@ -26,6 +27,8 @@ MAKE = {
     "seed": lambda: mf.widgets.seed(90),
     "predict": lambda: mf.widgets.predict("diagonal"),
     "map": lambda: mf.widgets.map(POPULATION),
+    "greedy": lambda: mf.widgets.greedy("1 2; 2 1"),
+    "depth": lambda: mf.widgets.depth("1 2; 3 ?", log10_scale=-1.5),
 }
 # None of these is changed by a test.
 made = cache(lambda kind: MAKE[kind]())
@@ -129,6 +132,62 @@ def test_the_rivals_are_those_of_the_package():
     assert np.linalg.matrix_rank(rank["W"], tol=1e-9) == 1
 
 
+def test_the_greedy_path_is_that_of_the_package():
+    for problem in (mf.examples.connected_4x4, mf.examples.runaway_3x3):
+        values = [[None if np.isnan(v) else float(v) for v in row] for row in problem.values]
+        said = answer({"task": "glrl", "values": values})
+        path = mf.glrl(problem, rtol=1e-5, max_steps=2000)
+        assert json.loads(json.dumps(said)) == said
+        points = [W.tolist() for W in path.critical_points]
+        assert said == {
+            "critical_points": points,
+            "ranks": list(path.ranks),
+            "W": points[-1],
+            "converged": path.converged,
+            "reason": path.reason,
+        }
+
+
+def test_a_rank_that_comes_twice_is_told_apart():
+    html = mf.widgets.matrix("-3 ? -2; 1 4 -3; 0 4 2").html
+    run = mf.widgets.matrix("-3 ? -2; 1 4 -3; 0 4 2").run
+    assert [phase.rank for phase in run.phases] == [0, 1, 1, 2, 3]
+    first, second = (static.digits(phase.loss, 3) for phase in run.phases[1:3])
+    assert f"0 → 1 → 1 → 2 → 3 (rank 1: saddles of loss {first} and {second})." in html
+
+
+@pytest.mark.parametrize("depth", [2, 3, 4])
+def test_a_deep_answer_is_that_of_the_package(depth):
+    values = [[1, None, 3], [None, 5, None], [3, None, 9]]
+    request = {"task": "deep", "values": values, "depth": depth, "seed": 1, "log10_scale": -2}
+    said = answer(request | {"rtol": 1e-6, "loss_tol": 1e-8})
+    start = mf.small_init((3, 3), depth=depth, rng=1)
+    run = mf.gradient_flow(
+        mf.examples.disconnected_3x3, start, log10_scale=-2, loss_tol=1e-8, max_steps=5000
+    )
+    assert json.loads(json.dumps(said)) == said
+    assert said["W"] == run.W.tolist() and said["reason"] == run.reason
+    assert [frame["t"] for frame in said["frames"]] == run.t.tolist()
+    assert [phase["time"] for phase in said["phases"]] == [phase.time for phase in run.phases]
+
+
+def test_the_still_figure_names_no_point_that_is_none():
+    """GLRL runs away in its first phase: only zero is a critical point that it passed."""
+    html = mf.widgets.greedy(mf.examples.runaway_3x3).html
+    assert "W grows on" in html and "GLRL at rank" not in html
+    assert html.count('<th scope="row">rank') == 1
+
+
+def test_the_still_figure_measures_how_near_the_flow_comes():
+    problem = mf.MatrixCompletion.from_text("4 ? 3 ?; ? 4 ? 3; 2 ? ? 3; ? 2 3 ?")
+    path = mf.glrl(problem)
+    run = mf.gradient_flow(problem, mf.small_init(problem.shape, rng=0), log10_scale=-30)
+    near = [distance(run, W) for W in path.critical_points]
+    # It rests at W_1 and then goes elsewhere.
+    assert near[1] < 1e-2 * np.linalg.norm(path.critical_points[1])
+    assert 0.1 * np.linalg.norm(path.W) < near[2] <= np.linalg.norm(run.W - path.W)
+
+
 def test_the_step_limit_is_an_answer_and_not_an_end():
     request = {"values": [[1, 2], [3, None]], "seed": 0, "log10_scale": -100, "max_steps": 2}
     said = answer(request)
@@ -178,6 +237,10 @@ def test_the_map_says_where_each_problem_ended():
         (lambda: mf.widgets.time(log10_scale=-1000), ValueError, "log10_scale must be one of"),
         (lambda: mf.widgets.seed(7), ValueError, "angle must be one of"),
         (lambda: mf.widgets.predict("other"), ValueError, "example must be one of"),
+        (lambda: mf.widgets.greedy(log10_scale=-7), ValueError, "log10_scale must be one of"),
+        (lambda: mf.widgets.depth(log10_scale=-5), ValueError, "log10_scale must be one of"),
+        (lambda: mf.widgets.depth(np.ones((5, 2))), ValueError, "at most 4 rows"),
+        (lambda: mf.widgets.greedy("1 x"), ValueError, "'x' is neither a number"),
         (lambda: mf.widgets.map(POPULATION, index=2160), ValueError, "index must be"),
     ],
 )

@@ -6,6 +6,8 @@ comes back: `explorer.problem`, `explorer.seed`, `explorer.log10_scale`, `explor
 """
 
 from mfbook.book.widgets.explorer import Explorer
+from mfbook.book.widgets.kinds.depth import depth
+from mfbook.book.widgets.kinds.greedy import greedy
 from mfbook.book.widgets.kinds.map import map
 from mfbook.book.widgets.kinds.mask import mask
 from mfbook.book.widgets.kinds.matrix import matrix
@@ -14,4 +16,15 @@ from mfbook.book.widgets.kinds.scale import scale
 from mfbook.book.widgets.kinds.seed import seed
 from mfbook.book.widgets.kinds.time import time
 
-__all__ = ["Explorer", "map", "mask", "matrix", "predict", "scale", "seed", "time"]
+__all__ = [
+    "Explorer",
+    "depth",
+    "greedy",
+    "map",
+    "mask",
+    "matrix",
+    "predict",
+    "scale",
+    "seed",
+    "time",
+]

@@ -13,6 +13,7 @@ from mfbook.flow.trajectory import Trajectory
 from mfbook.models import small_init
 from mfbook.problems import MatrixCompletion
 from mfbook.problems.graph import components, connectivity
+from mfbook.rivals.glrl import glrl
 from mfbook.rivals.minrank import min_rank
 from mfbook.rivals.nuclear import min_nuclear_norm
 
@@ -21,7 +22,8 @@ Answer = dict[str, Any]
 
 
 def answer(request: Request) -> Answer:
-    """Answer a request, whose `task` is "flow" (if not given), "minNuclear" or "minRank".
+    """Answer a request, whose `task` is "flow" (if not given), "deep", "glrl", "minNuclear" or
+    "minRank".
 
     Raises ValueError or TypeError where it makes no sense, in words for the reader.
     """
@@ -45,22 +47,9 @@ def flow(problem: MatrixCompletion, request: Request) -> Answer:
         max_steps=int(request.get("max_steps", 5000)),
         progress=False,
     )
-    return {
-        "converged": bool(run.converged),
-        "reason": run.reason,
-        "n_steps": int(run.n_steps),
-        "W": run.W.tolist(),
+    return told(run) | {
         "A": run.factors[0].tolist(),
         "B": run.factors[1].tolist(),
-        "phases": [
-            {
-                "time": phase.time,
-                "rank": phase.rank,
-                "W": phase.W.tolist(),
-                "loss": phase.loss,
-            }
-            for phase in run.phases
-        ],
         "frames": [frame(problem, run, t) for t in instants(run, int(request.get("frames", 60)))],
         "classes": {
             "connectivity": connectivity(problem.mask),
@@ -70,6 +59,45 @@ def flow(problem: MatrixCompletion, request: Request) -> Answer:
             ],
         },
         "ms": round(1000 * (time.perf_counter() - begin)),
+    }
+
+
+def deep(problem: MatrixCompletion, request: Request) -> Answer:
+    """The run of `depth` factors from the start of `seed`, at `log10_scale`."""
+    begin = time.perf_counter()
+    run = gradient_flow(
+        problem,
+        small_init(problem.shape, depth=int(request["depth"]), rng=int(request["seed"])),
+        log10_scale=float(request["log10_scale"]),
+        rtol=float(request.get("rtol", 1e-4)),
+        loss_tol=float(request.get("loss_tol", 1e-10)),
+        max_steps=int(request.get("max_steps", 5000)),
+        progress=False,
+    )
+    return told(run) | {
+        "frames": [
+            {
+                "t": float(t),
+                "loss": float(loss),
+                "singular_values": s.tolist(),
+            }
+            for t, loss, s in zip(run.t, run.loss, run.singular_values, strict=True)
+        ],
+        "ms": round(1000 * (time.perf_counter() - begin)),
+    }
+
+
+def told(run: Trajectory) -> Answer:
+    """Where a run came to, and where it rested."""
+    return {
+        "converged": bool(run.converged),
+        "reason": run.reason,
+        "n_steps": int(run.n_steps),
+        "W": run.W.tolist(),
+        "phases": [
+            {"time": phase.time, "rank": phase.rank, "W": phase.W.tolist(), "loss": phase.loss}
+            for phase in run.phases
+        ],
     }
 
 
@@ -115,4 +143,26 @@ def smallest_rank(problem: MatrixCompletion, request: Request) -> Answer:
     }
 
 
-TASKS = {"flow": flow, "minNuclear": least_nuclear_norm, "minRank": smallest_rank}
+def greedy(problem: MatrixCompletion, request: Request) -> Answer:
+    path = glrl(
+        problem,
+        rtol=float(request.get("rtol", 1e-5)),
+        loss_tol=float(request.get("loss_tol", 1e-10)),
+        max_steps=int(request.get("max_steps", 2000)),
+    )
+    return {
+        "critical_points": [W.tolist() for W in path.critical_points],
+        "ranks": list(path.ranks),
+        "W": path.W.tolist(),
+        "converged": bool(path.converged),
+        "reason": path.reason,
+    }
+
+
+TASKS = {
+    "flow": flow,
+    "deep": deep,
+    "glrl": greedy,
+    "minNuclear": least_nuclear_norm,
+    "minRank": smallest_rank,
+}

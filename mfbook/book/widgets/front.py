@@ -29,6 +29,8 @@ ENGINE = (
     "engine/levenberg.js",
     "engine/rank.js",
     "engine/glrl.js",
+    "engine/landscape.js",
+    "engine/deep.js",
 )
 #: the loop that a worker runs around it
 SERVE = ("engine/worker.js",)
@@ -43,6 +45,7 @@ PARTS = (
     "parts/ask.js",
     "parts/link.js",
     "parts/runs.js",
+    "parts/foot.js",
     "parts/shell.js",
 )
 EXPLORERS = (
@@ -53,6 +56,8 @@ EXPLORERS = (
     "explorers/seed.js",
     "explorers/predict.js",
     "explorers/map.js",
+    "explorers/greedy.js",
+    "explorers/depth.js",
 )
 
 

@@ -151,7 +151,26 @@ def _text(x: int, y: int, words: str, anchor: str) -> str:
 
 
 def ranks(run: Trajectory) -> str:
-    return " → ".join(str(phase.rank) for phase in run.phases)
+    """The ranks at which a run rests; of a rank that comes more than once, what its points are."""
+    way = [phase.rank for phase in run.phases]
+    twice = []
+    for rank in dict.fromkeys(way):
+        losses = [digits(p.loss, 3) for p in run.phases[:-1] if p.rank == rank]
+        ends = way[-1] == rank
+        if len(losses) + ends > 1:
+            saddles = f"{'saddles' if len(losses) > 1 else 'a saddle'} of loss {listed(losses)}"
+            twice.append(f"rank {rank}: {saddles}{', then the end' if ends else ''}")
+    shown = " → ".join(map(str, way))
+    return f"{shown} ({'; '.join(twice)})" if twice else shown
+
+
+def listed(each: Sequence[str]) -> str:
+    """One or more words in a row.
+
+    >>> listed(["1"]), listed(["1", "2", "3"])
+    ('1', '1, 2 and 3')
+    """
+    return " and ".join([", ".join(each[:-1]), each[-1]] if len(each) > 1 else each)
 
 
 def staircase(run: Trajectory) -> str:

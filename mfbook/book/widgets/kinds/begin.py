@@ -25,7 +25,7 @@ TINY = -100
 SCALES = (0, -1, -2, -3, -4, -6, -8, -10, -15, -20, -30, -50, -100, -200, -300, -500, -1000)
 
 
-def as_problem(given: Given) -> MatrixCompletion:
+def as_problem(given: Given, largest: int = LARGEST) -> MatrixCompletion:
     """The problem that is given in one of three ways, of a size that a page can compute with."""
     if isinstance(given, MatrixCompletion):
         problem = given
@@ -33,9 +33,9 @@ def as_problem(given: Given) -> MatrixCompletion:
         problem = MatrixCompletion.from_text(given)
     else:
         problem = MatrixCompletion.from_array(given)
-    if max(problem.shape) > LARGEST:
+    if max(problem.shape) > largest:
         raise ValueError(
-            f"problem must have at most {LARGEST} rows and {LARGEST} columns, which a page "
+            f"problem must have at most {largest} rows and {largest} columns, which a page "
             f"computes with, but has the shape {problem.shape}; use gradient_flow for larger ones"
         )
     return problem

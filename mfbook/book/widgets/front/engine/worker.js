@@ -8,6 +8,7 @@ onmessage = ({ data: { id, request } }) => {
     minNuclear: ({ values }) => mflive.minNuclear(values),
     minRank: ({ values }) => mflive.minRank(values),
     glrl: mflive.glrl,
+    deep: mflive.deep,
   };
   try {
     postMessage({ id, answer: tasks[request.task ?? "flow"](request) });

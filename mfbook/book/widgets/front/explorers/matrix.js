@@ -2,7 +2,7 @@
 // Your own matrix: which completion does each way of completing it choose?
 
 mflive.explorers.matrix = (() => {
-  const { el, fitted, unique } = mflive.dom;
+  const { el, fitted } = mflive.dom;
   const { power, counted } = mflive.numbers;
   const { button, number, grid } = mflive.controls;
   const runs = mflive.runs;
@@ -45,38 +45,22 @@ mflive.explorers.matrix = (() => {
     const askRuns = mflive.ask.latest(ask);
 
     // The matrix, as a grid and as text.
-    const text = el("textarea", {
-      id: unique("text"),
-      rows: 4,
-      class: "mfx-text",
-      spellcheck: "false",
+    const text = mflive.controls.written({
+      label: "Type or paste a matrix; ? is an unknown entry",
+      values: state.cells,
+      onread: (values, error) => {
+        if (!error) entries.set(values);
+        take(values, error);
+      },
     });
-    const wrong = el("p", { id: unique("wrong"), class: "mfx-wrong", hidden: true });
-    text.setAttribute("aria-describedby", wrong.id);
-    const refuse = (words) => {
-      wrong.textContent = words;
-      wrong.hidden = !words;
-      text.setAttribute("aria-invalid", String(Boolean(words)));
-    };
+    const { refuse } = text;
     const entries = grid({
       values: state.cells,
       oninput: (values, misread) => {
-        text.value = mflive.text.lines(values);
+        text.set(values);
         take(values, misread);
       },
-      onpaste: (pasted) => {
-        text.value = pasted;
-        fromText();
-      },
-    });
-    function fromText() {
-      const { values, error } = mflive.text.read(text.value);
-      if (!error) entries.set(values);
-      take(values, error);
-    }
-    text.addEventListener("input", fromText);
-    text.addEventListener("change", () => {
-      if (wrong.hidden) text.value = mflive.text.lines(state.cells);
+      onpaste: text.read,
     });
 
     function take(values, error) {
@@ -90,7 +74,7 @@ mflive.explorers.matrix = (() => {
 
     function put(values) {
       entries.set(values);
-      text.value = mflive.text.lines(values);
+      text.set(values);
       take(values, "");
     }
 
@@ -155,7 +139,7 @@ mflive.explorers.matrix = (() => {
       at: state.scale,
       onmove: (value) => {
         state.scale = value;
-        code.textContent = python(state);
+        foot.changed();
         keep();
         follow();
       },
@@ -171,27 +155,7 @@ mflive.explorers.matrix = (() => {
       },
     });
 
-    const code = el("code", {}, python(state));
-    const told = el("span", { class: "mfx-told", role: "status" });
-    const tell = (done, words, instead) => {
-      told.textContent = done ? words : instead;
-    };
-    async function copyLink() {
-      const fragment = mflive.link.fragment("matrix", state);
-      history.replaceState(null, "", fragment);
-      tell(
-        await mflive.link.copy(location.href),
-        "The link is copied, and stands in the address bar.",
-        "The link stands in the address bar.",
-      );
-    }
-    async function copyPython() {
-      tell(
-        await mflive.link.copy(code.textContent),
-        "The Python lines are copied.",
-        "The browser does not let a page copy; the lines are below.",
-      );
-    }
+    const foot = mflive.foot({ kind: "matrix", state, where, python });
 
     body.append(
       el(
@@ -223,9 +187,7 @@ mflive.explorers.matrix = (() => {
       el(
         "div",
         {},
-        el("label", { for: text.id }, "Type or paste a matrix; ? is an unknown entry"),
-        text,
-        wrong,
+        text.node,
         el(
           "details",
           {},
@@ -244,16 +206,8 @@ mflive.explorers.matrix = (() => {
       said,
       el("p", { class: "mfx-part" }, "Five ways to finish it"),
       cards,
-      el(
-        "div",
-        { class: "mfx-row mfx-foot" },
-        where === "page" ? button("Copy a link to this", copyLink) : null,
-        button("Copy the Python lines", copyPython),
-        told,
-      ),
-      el("details", {}, el("summary", {}, "The same in Python"), el("pre", { tabindex: 0 }, code)),
+      ...foot.nodes,
     );
-    text.value = mflive.text.lines(state.cells);
 
     function changed() {
       const parts = mflive.components(state.cells.map((row) => row.map((value) => value !== null)));
@@ -264,8 +218,7 @@ mflive.explorers.matrix = (() => {
       entries.colour((i, j) => (part(i, j) < 0 ? "" : mflive.pictures.hue(part(i, j))));
       graph.replaceChildren(mflive.pictures.graph(state.cells));
       kind.textContent = `${counted(parts.length, "component")}: ${runs.CLASSES[runs.classOf(state.cells)]}.`;
-      code.textContent = python(state);
-      told.textContent = "";
+      foot.changed();
       keep();
       compare();
       follow();

@@ -173,7 +173,7 @@ mflive.explorers.time = (() => {
     body.append(
       el("div", { class: "mfx-row" }, size.node, clock.node, play),
       phase,
-      el("div", { class: "mfx-columns" }, heatBox, arrowBox),
+      el("div", { class: "mfx-columns mfx-top" }, heatBox, arrowBox),
       jumps,
       el("div", { class: "mfx-columns" }, stairs, losses),
       said,

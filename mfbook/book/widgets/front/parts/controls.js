@@ -192,5 +192,42 @@ mflive.controls = (() => {
     return { node: box, set, colour };
   }
 
-  return { slider, scale, button, number, choice, grid };
+  // A matrix as text. What is read goes to onread, with a complaint where it makes no sense; refuse
+  // says one beside the field.
+  function written({ label, values, onread }) {
+    const wrong = el("p", { id: unique("wrong"), class: "mfx-wrong", hidden: true });
+    const area = el("textarea", {
+      id: unique("text"),
+      rows: 4,
+      class: "mfx-text",
+      spellcheck: "false",
+      "aria-describedby": wrong.id,
+    });
+    let last = values;
+    const set = (now) => {
+      last = now;
+      area.value = mflive.text.lines(now);
+    };
+    const read = (text) => {
+      area.value = text;
+      const found = mflive.text.read(text);
+      if (!found.error) last = found.values;
+      onread(found.values, found.error);
+    };
+    area.addEventListener("input", () => read(area.value));
+    area.addEventListener("change", () => wrong.hidden && set(last));
+    set(values);
+    return {
+      node: el("div", {}, el("label", { for: area.id }, label), area, wrong),
+      set,
+      read,
+      refuse: (words) => {
+        wrong.textContent = words;
+        wrong.hidden = !words;
+        area.setAttribute("aria-invalid", String(Boolean(words)));
+      },
+    };
+  }
+
+  return { slider, scale, button, number, choice, grid, written };
 })();

@@ -137,7 +137,7 @@ mflive.pictures = (() => {
 
   // Axes in pixels, so that letters have one size at every width.
   function chart({ width, height, x, y, xlabel, ylabel, name, xticks, yticks, xwrite, ywrite }) {
-    const [left, right, top, bottom] = [46, 20, 10, 38];
+    const [left, right, top, bottom] = [50, 20, 10, 38];
     const X = (value) => left + ((width - left - right) * (value - x[0])) / (x[1] - x[0] || 1);
     const Y = (value) =>
       height - bottom - ((height - top - bottom) * (value - y[0])) / (y[1] - y[0] || 1);
@@ -195,7 +195,7 @@ mflive.pictures = (() => {
           x: 0,
           y: 0,
           "text-anchor": "middle",
-          transform: `translate(11 ${(top + height - bottom) / 2}) rotate(-90)`,
+          transform: `translate(10 ${(top + height - bottom) / 2}) rotate(-90)`,
         },
         ylabel,
       ),
@@ -222,8 +222,8 @@ mflive.pictures = (() => {
       line,
       upright: (kind, at, from = top) =>
         draw("line", { class: kind, x1: X(at), x2: X(at), y1: from, y2: box.bottom }),
-      level: (kind, at) =>
-        draw("line", { class: kind, x1: left, x2: box.right, y1: Y(at), y2: Y(at) }),
+      level: (kind, at, from = x[0], until = x[1]) =>
+        draw("line", { class: kind, x1: X(from), x2: X(until), y1: Y(at), y2: Y(at) }),
       dot: (kind, a, b, r) => draw("circle", { class: kind, cx: X(a), cy: Y(held(b, y)), r }),
       note: (across, up, words, anchor = "middle") =>
         draw("text", { class: "mfx-halo", x: across, y: up, "text-anchor": anchor }, words),

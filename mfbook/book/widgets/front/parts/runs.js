@@ -3,7 +3,7 @@
 
 mflive.runs = (() => {
   const { el } = mflive.dom;
-  const { counted, digits } = mflive.numbers;
+  const { counted, digits, list } = mflive.numbers;
 
   const SCALES = [
     0, -1, -2, -3, -4, -6, -8, -10, -15, -20, -30, -50, -100, -200, -300, -500, -1000,
@@ -44,7 +44,19 @@ mflive.runs = (() => {
   const rankOf = (W, values) => mflive.svd(W).s.filter((s) => s > 1e-3 * sizeOf(values)).length;
   const nuclearNorm = (W) => mflive.svd(W).s.reduce((sum, s) => sum + s, 0);
 
-  const ranks = (answer) => answer.phases.map((phase) => phase.rank).join(" → ");
+  // The ranks at which a run rests; of a rank that comes more than once, what its points are.
+  function ranks({ phases }) {
+    const way = phases.map(({ rank }) => rank).join(" → ");
+    const twice = [...new Set(phases.map(({ rank }) => rank))].flatMap((rank) => {
+      const rests = phases.slice(0, -1).filter((phase) => phase.rank === rank);
+      const ends = phases.at(-1).rank === rank;
+      if (rests.length + ends < 2) return [];
+      const losses = list(rests.map(({ loss }) => digits(loss, 3)));
+      const saddles = `${rests.length > 1 ? "saddles" : "a saddle"} of loss ${losses}`;
+      return [`rank ${rank}: ${saddles}${ends ? ", then the end" : ""}`];
+    });
+    return twice.length ? `${way} (${twice.join("; ")})` : way;
+  }
 
   // Why an answer must not be read as an end, or "".
   const doubt = (answer) =>
@@ -79,11 +91,17 @@ mflive.runs = (() => {
   const classOf = (values) =>
     mflive.connectivity(values.map((row) => row.map((value) => value !== null)));
 
-  // Singular values over time, with the ranks at which the run rests.
-  function staircase(answer, { width, height = 220, cursor = null }) {
-    const { frames, phases } = answer;
-    const end = frames.at(-1).t;
-    const top = Math.max(...frames.map((frame) => frame.singular_values[0])) * 1.25 || 1;
+  const topOf = ({ frames }) =>
+    Math.max(...frames.map((frame) => frame.singular_values[0])) * 1.25 || 1;
+
+  // Singular values over time, with the ranks at which the run rests. `levels` are others to
+  // compare: for each rest those that are drawn across it. `beyond` is how much longer than the run
+  // its end is drawn, as a share.
+  function staircase(answer, options) {
+    const { width, height = 220, cursor = null, top = topOf(answer), levels, beyond = 0 } = options;
+    const { phases } = answer;
+    const end = answer.frames.at(-1).t * (1 + beyond);
+    const frames = [...answer.frames, { ...answer.frames.at(-1), t: end }];
     const plot = mflive.pictures.chart({
       width,
       height,
@@ -100,6 +118,7 @@ mflive.runs = (() => {
       if (plot.X(until) - plot.X(from) > 46) {
         plot.note((plot.X(from) + plot.X(until)) / 2, plot.box.top + 10, `rank ${phase.rank}`);
       }
+      levels?.[k]?.forEach((level) => plot.level("mfx-level", level, from, until));
     });
     frames[0].singular_values.forEach((_, k) => {
       plot.line(
@@ -142,6 +161,9 @@ mflive.runs = (() => {
   return {
     SCALES,
     CLASSES,
+    NEAR,
+    rankOf,
+    topOf,
     question,
     rivals,
     nuclearNorm,
