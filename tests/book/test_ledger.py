@@ -77,6 +77,7 @@ SETTLED = """
     li2021-conj1 arora2019-conj1 li2021-ex5.9 li2021-lemA li2021-eq2
     li2021-warm1 li2021-warm2 li2021-alg1 li2021-lem5.4 li2021-thm5.3 li2021-thm5.6
     li2021-thm5.8 li2021-fig4
+    li2021-thmF5 li2021-thm5.10 li2021-thm5.11 li2021-fig1 li2021-secC1
 """.split()
 
 
@@ -226,6 +227,9 @@ def unbroken(name: str) -> Unbroken:
         # an integral that lost its factor of two; a Jordan block that falls apart
         ("greedy/direction", "li2021-warm2", "-np.expm1(-2 * t * mus)", "-np.expm1(-t * mus)"),
         ("greedy/direction", "li2021-thm5.3", "np.diag(np.ones(k - 1), 1)", "0"),
+        # a sum of rates read as a difference; what the first phase does to the second column
+        ("greedy/phases", "li2021-thmF5", "mu[i] + mu[j]", "mu[i] - mu[j]"),
+        ("greedy/phases", "mfbook-second-phase", "np.log(c) + log_kappa", "np.log(c)"),
         # a start that is not tiny
         ("welcome", "mfbook-welcome", "tiny = 1e-8", "tiny = 1e-1"),
     ],
