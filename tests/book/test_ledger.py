@@ -77,6 +77,8 @@ SETTLED = """
     li2021-conj1 arora2019-conj1 li2021-ex5.9 li2021-lemA li2021-eq2
     li2021-warm1 li2021-warm2 li2021-alg1 li2021-lem5.4 li2021-thm5.3 li2021-thm5.6
     li2021-thm5.8 li2021-fig4 bai2024-glrl
+    li2021-thm5.8 li2021-fig4
+    li2021-thmF5 li2021-thm5.10 li2021-thm5.11 li2021-fig1 li2021-secC1
 """.split()
 
 
@@ -232,6 +234,9 @@ def unbroken(name: str) -> Unbroken:
         # the entry of another pair; a planar flow that lost a factor of two
         ("greedy/parting", "mfbook-triangle", "kept = abc[2 - zero]", "kept = abc[zero]"),
         ("greedy/parting", "mfbook-runaway-proved", "2 * y * (a - x * y), x", "y * (a - x * y), x"),
+        # a sum of rates read as a difference; what the first phase does to the second column
+        ("greedy/phases", "li2021-thmF5", "mu[i] + mu[j]", "mu[i] - mu[j]"),
+        ("greedy/phases", "mfbook-second-phase", "np.log(c) + log_kappa", "np.log(c)"),
         # a start that is not tiny
         ("welcome", "mfbook-welcome", "tiny = 1e-8", "tiny = 1e-1"),
     ],
