@@ -76,9 +76,9 @@ SETTLED = """
 
     li2021-conj1 arora2019-conj1 li2021-ex5.9 li2021-lemA li2021-eq2
     li2021-warm1 li2021-warm2 li2021-alg1 li2021-lem5.4 li2021-thm5.3 li2021-thm5.6
-    li2021-thm5.8 li2021-fig4 bai2024-glrl
     li2021-thm5.8 li2021-fig4
     li2021-thmF5 li2021-thm5.10 li2021-thm5.11 li2021-fig1 li2021-secC1
+    bai2024-glrl li2021-related li2021-fig3
 """.split()
 
 
