@@ -18,7 +18,7 @@ from scipy.sparse.csgraph import connected_components
 
 from mfbook.flow import trajectory
 from mfbook.flow.deep import kernel
-from mfbook.flow.deep.data import Data
+from mfbook.flow.deep.data import Data, Part
 from mfbook.flow.deep.layers import (
     Layers,
     Level,
@@ -33,7 +33,7 @@ from mfbook.flow.deep.layers import (
     unflat,
     without_dead,
 )
-from mfbook.flow.deep.passengers import Passenger, exponents
+from mfbook.flow.deep.passengers import Flow, Passenger, coupling, damping, exponents
 from mfbook.flow.deep.plateau import (
     ORDER,
     Growth,
@@ -62,6 +62,9 @@ LINKED = 1e-6
 # What a new column has of a component that felt columns have already moves in the same plain
 # numbers as the rest of it. Below this share, some thousand roundings, its sign is rounding's.
 LOST = 1e-12
+# Where felt columns rest, what they have of a block that is not fitted is zero; below this share of
+# them it is let go, so that what another column has of it can be kept by itself.
+GONE = 1e-10
 # A component has something left to learn where its gradient is above this share of that at zero.
 LEFT = 1e-9
 
@@ -178,8 +181,9 @@ class Active:
         nodes = [unflat(z, self.dims, self.offsets) for z in path]
         passengers = self.state.passengers
         if passengers:
-            K = [middle(node) for node in nodes[1:]]
-            passengers = tuple(p.after(exponents(K[0], K[1], h)) for p in passengers)
+            early, late = (flows_of(self.data, self.part, passengers, node) for node in nodes[1:])
+            flows = [exponents(a, b, h) for a, b in zip(early, late, strict=True)]
+            passengers = tuple(p.after(f) for p, f in zip(passengers, flows, strict=True))
         levels = self.state.levels
         if levels:
             route = [self.state.felt, nodes[1], nodes[2], nodes[0]]
@@ -221,12 +225,14 @@ class Active:
 class Wait:
     """The felt layers rest, and passengers grow."""
 
-    def __init__(self, state: State, length: float) -> None:
-        self.state, self.length = state, length
-        self.K = middle(state.felt)
+    def __init__(self, state: State, flows: list[Flow], length: float) -> None:
+        self.state, self.flows, self.length = state, flows, length
 
     def at(self, local: float) -> State:
-        moved = tuple(p.after(exponents(self.K, self.K, local)) for p in self.state.passengers)
+        moved = tuple(
+            p.after([(local * E, local * D)])
+            for p, (E, D) in zip(self.state.passengers, self.flows, strict=True)
+        )
         return replace(self.state, passengers=moved)
 
     def local_of(self, dt: float) -> float:
@@ -274,6 +280,19 @@ class Alone:
 def middle(layers: Layers) -> np.ndarray:
     """K = W_2 ⋯ W_{N−1}."""
     return product(layers[1:-1])
+
+
+def flows_of(
+    data: Data, part: Part, passengers: tuple[Passenger, ...], felt: Layers
+) -> list[Flow]:
+    """The linear flows that felt layers mean for passengers."""
+    K = middle(felt)
+    E, flows = coupling(K), []
+    for passenger in passengers:
+        rows, cols = data.kin(passenger.pairs.block)
+        A, B = felt[0][np.isin(part.rows, rows)], felt[-1][:, np.isin(part.cols, cols)]
+        flows.append((E, damping(K, A, B, 2 * part.terms.weight)))
+    return flows
 
 
 def sectors_of(data: Data, layers: Layers) -> list[np.ndarray] | None:
@@ -540,7 +559,7 @@ class Path:
 
     def _taken_in(self, state: State, grown: list[Passenger]) -> State:
         old = self.data.part(state.present)
-        present = tuple(sorted({*state.present, *(p.pairs.component for p in grown)}))
+        present = tuple(sorted({*state.present, *(p.pairs.block for p in grown)}))
         new = self.data.part(present)
         first = np.zeros((len(new.rows), state.felt[0].shape[1]))
         last = np.zeros((state.felt[-1].shape[0], len(new.cols)))
@@ -610,13 +629,15 @@ class Path:
         """The piece that leaves a rest of the felt layers."""
         state = moment.state
         if state.passengers:
-            K = middle(state.felt)
-            target = self._trace(state)
-            wait = min(p.time_to(K, target) for p in state.passengers)
+            part, target = self.data.part(state.present), self._trace(state)
+            flows = flows_of(self.data, part, state.passengers, state.felt)
+            pairs = zip(state.passengers, flows, strict=True)
+            wait = min(p.time_to(flow, target) for p, flow in pairs)
             if np.isfinite(wait):
-                self._take(moment, Wait(state, min(wait, self.t_max - self.clock.value)))
+                self._take(moment, Wait(state, flows, min(wait, self.t_max - self.clock.value)))
                 return
         if 0 not in state.widths:
+            state = moment.state = self._let_go(state)
             counts = self._felt_counts(state)
             apart = len(set(counts)) == 1 and counts[0] < max(state.widths)
             if apart and self.clock != self.joined:
@@ -627,6 +648,26 @@ class Path:
             self.reason = self._stuck(moment)
             return
         self._plateau(moment)
+
+    def _let_go(self, state: State) -> State:
+        """The state at rest without traces that only fade, and without blocks that have faded."""
+        G = self.data.gradient(self._W_felt(state))
+        part = self.data.part(state.present)
+        largest = max(float(s.max()) for s in sizes_of(state.felt))
+        gone = []
+        for k in state.present:
+            rows, cols = (np.isin(a, b) for a, b in zip(part.both, self.data.blocks[k], strict=True))
+            sizes = np.linalg.norm(state.felt[0][rows]), np.linalg.norm(state.felt[-1][:, cols])
+            if max(sizes) <= GONE * largest and self._has_more(G, k):
+                gone.append(k)
+        state = replace(state, passengers=())
+        if not gone:
+            return state
+        present = tuple(k for k in state.present if k not in gone)
+        new = self.data.part(present)
+        first = state.felt[0][np.isin(part.rows, new.rows)]
+        last = np.ascontiguousarray(state.felt[-1][:, np.isin(part.cols, new.cols)])
+        return replace(state, felt=(first, *state.felt[1:-1], last), present=present)
 
     def _stuck(self, moment: Moment) -> str:
         """Whether a rest is one of rounding alone."""
@@ -722,7 +763,7 @@ class Path:
         else:
             present_new = tuple(range(len(self.data.blocks)))
         # What passengers had of a component that is felt now comes in with them.
-        known = {p.pairs.component: p for p in passengers}
+        known = {p.pairs.block: p for p in passengers}
         if empty:
             state = replace(state, present=present_new, felt=self._no_felt(present_new))
         else:
@@ -738,7 +779,7 @@ class Path:
             if k in present_new or growth is None:
                 continue
             old = known.get(k, self._no_trace(k, 0 if empty else state.widths[0]))
-            others.append(self._traced(old, growth, tau, k))
+            others.append(old.joined_by(*growth.traces(old.pairs, tau)))
         joined = replace(joined, passengers=tuple(p for p in others if p.size > -np.inf))
         self.state = joined
         self.clock = replace(self.clock, orbit=self.clock.orbit + 1, local=0.0)
@@ -768,23 +809,6 @@ class Path:
         pairs = self.data.pairs[k]
         count = len(pairs.s)
         return Passenger(pairs, np.zeros((count, 2 * width)), np.full(count, -np.inf))
-
-    def _traced(self, old: Passenger, growth: Growth, tau: float, k: int) -> Passenger:
-        """The passenger with what the new column has of its component."""
-        rows = len(old.pairs.rows)
-        turn = float(np.prod(growth.signs))
-        rates, basis, signs, logs = growth.modes[k]
-        count = len(old.pairs.s)
-        grown = logs + rates * tau
-        # Modes 0 … count − 1 are the growing ones; their x and y are of one size.
-        x, y = np.zeros(count), np.zeros(count)
-        sizes = np.full(count, -np.inf)
-        for i in range(count):
-            mode = basis[:, i]
-            x[i] = signs[i] * float(old.pairs.u[:, i] @ mode[:rows])
-            y[i] = turn * signs[i] * float(old.pairs.v[i] @ mode[rows:])
-            sizes[i] = grown[i]
-        return old.joined_by(x, y, sizes)
 
     def _take(self, moment: Moment, piece: Piece) -> None:
         moment.piece = piece

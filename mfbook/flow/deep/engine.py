@@ -51,7 +51,8 @@ class Run:
         fit = fit_of(problem)
         self.least = fit.least
         threshold = fit.threshold(options["loss_tol"]) / self.units.loss
-        first, last = arrays[0][self.data.rows], arrays[-1][:, self.data.cols]
+        first = self.data.bases.left.T @ arrays[0][self.data.rows]
+        last = arrays[-1][:, self.data.cols] @ self.data.bases.right
         layers = (first, *arrays[1:-1], last)
         log_layers = self.log_scale - self.units.log_factor
         if fit.learnable == 0.0:
@@ -128,14 +129,17 @@ class Run:
         found = self.path.layers(state)
         first = np.exp(self.log_scale) * self.arrays[0]
         last = np.exp(self.log_scale) * self.arrays[-1]
-        first[self.data.rows] = self.units.factor * found[0]
-        last[:, self.data.cols] = self.units.factor * found[-1]
+        bases = self.data.bases
+        first[self.data.rows] = self.units.factor * (bases.left @ found[0])
+        last[:, self.data.cols] = self.units.factor * (found[-1] @ bases.right.T)
         return (first, *(self.units.factor * layer for layer in found[1:-1]), last)
 
     def W(self, state: State) -> np.ndarray:
         W = product(self.factors(state))
         # Columns of one hidden basis give W without the rounding of a rotation.
-        W[np.ix_(self.data.rows, self.data.cols)] = self.units.W * self.path.W(state)
+        bases = self.data.bases
+        measured = bases.left @ self.path.W(state) @ bases.right.T
+        W[np.ix_(self.data.rows, self.data.cols)] = self.units.W * measured
         return W
 
     def W_at(self, t: float) -> np.ndarray:
