@@ -18,7 +18,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mfbook.flow.deep import kernel
-from mfbook.flow.shallow.gauge import time_to_reach
+from mfbook.flow.shallow.gauge import EPS, time_to_reach
+
+# A rate below this share of the largest is rounding.
+STILL = 16 * EPS
 
 # E = [[0, K], [Kᵀ, 0]], and D.
 Flow = tuple[np.ndarray, np.ndarray]
@@ -67,13 +70,14 @@ class Passenger:
     def time_to(self, flow: Flow, target: float) -> float:
         """When the first pair has the size exp(target), at the rates s · E − D."""
         E, D = flow
-        times = [
-            time_to_reach(
-                vector[:, None].copy(), np.array([log]), *np.linalg.eigh(s * E - D), target
-            )
-            for vector, log, s in zip(self.vectors, self.logs, self.pairs.s, strict=True)
-            if log > -np.inf
-        ]
+        times = []
+        for vector, log, s in zip(self.vectors, self.logs, self.pairs.s, strict=True):
+            if log == -np.inf:
+                continue
+            rates, basis = np.linalg.eigh(s * E - D)
+            rates[np.abs(rates) <= STILL * np.abs(rates).max()] = 0.0
+            start = np.ascontiguousarray(vector[:, None]), np.array([log])
+            times.append(time_to_reach(*start, rates, basis, target))
         return min(times, default=np.inf)
 
     def blocks(self) -> tuple[np.ndarray, np.ndarray]:

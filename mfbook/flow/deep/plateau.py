@@ -193,7 +193,7 @@ class Growth:
         x, y = self.level.layers[0][:, 0], self.level.layers[-1][0]
         turn, size = float(np.prod(self.signs)), float(np.sqrt(x @ x + y @ y))
         grows = (pairs.u.T @ x[pairs.rows] + turn * (pairs.v @ y[pairs.cols])) / np.sqrt(2)
-        grows[np.abs(grows) <= NOTHING * size] = 0.0
+        grows[(np.abs(grows) <= NOTHING * size) | (pairs.s == 0.0)] = 0.0
         with np.errstate(divide="ignore"):
             logs = np.log(np.abs(grows)) + self.level.ell + pairs.s * tau
         half = np.sign(grows) / np.sqrt(2)
