@@ -41,7 +41,7 @@ class Data:
     """All measured rows and columns, numbered from 0, in bases with blocks that start apart."""
 
     def __init__(self, problem: Problem, units: Units) -> None:
-        targets = problem.attainable / units.target
+        targets = self.targets = problem.attainable / units.target
         self.rows = np.sort(np.concatenate([np.zeros(0, int), *(r for r, _ in problem.parts)]))
         self.cols = np.sort(np.concatenate([np.zeros(0, int), *(c for _, c in problem.parts)]))
         components = [

@@ -118,9 +118,11 @@ def damping(K: np.ndarray, A: np.ndarray, B: np.ndarray, c: float) -> np.ndarray
 
 
 def exponents(first: Flow, second: Flow, h: float) -> list[Flow]:
-    """Magnus' two exponents of order four for the flows at the Gauss nodes of a step of length h."""
+    """Magnus' two exponents of order four, for flows at the Gauss nodes of a step of length h."""
     root = np.sqrt(3.0)
     early, late = h * (3 + 2 * root) / 12, h * (3 - 2 * root) / 12
     (E, D), (E2, D2) = first, second
-    return [(early * E + late * E2, early * D + late * D2),
-            (late * E + early * E2, late * D + early * D2)]
+    return [
+        (early * E + late * E2, early * D + late * D2),
+        (late * E + early * E2, late * D + early * D2),
+    ]
