@@ -203,6 +203,7 @@ class Path:
             counts = self._felt_counts(state)
             apart = len(set(counts)) == 1 and counts[0] < max(state.widths)
             if apart and self.clock != self.joined:
+                part = self.data.part(state.present)
                 state = split(turned_felt(state, 0.0), counts[0], part, self.data.shape)
                 state = turned_level(state, 0.0) if state.levels else state
                 moment.state = state
