@@ -191,7 +191,8 @@ class Path:
         """The piece that leaves a rest of the felt layers."""
         state = moment.state
         if state.passengers:
-            part, target = self.data.part(state.present), log_trace(state)
+            target = log_trace(state)
+            part = self.data.part(state.present)
             flows = flows_of(self.data, part, state.passengers, state.felt)
             pairs = zip(state.passengers, flows, strict=True)
             wait = min(p.time_to(flow, target) for p, flow in pairs)
@@ -203,6 +204,8 @@ class Path:
             counts = self._felt_counts(state)
             apart = len(set(counts)) == 1 and counts[0] < max(state.widths)
             if apart and self.clock != self.joined:
+                part = self.data.part(state.present)
+                part = self.data.part(state.present)
                 state = split(turned_felt(state, 0.0), counts[0], part, self.data.shape)
                 state = turned_level(state, 0.0) if state.levels else state
                 moment.state = state
