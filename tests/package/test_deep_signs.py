@@ -41,8 +41,8 @@ def test_the_limit_is_that_of_the_plateaus(seed):
     [
         (20, [(2, 2), (2, 2)], [2, 2]),
         (21, [(2, 2), (2, 2)], [2, 2]),
-        (22, [(4, 3), (3, 4)], [3, 3]),
-        (23, [(3, 3), (3, 2)], [3, 2]),
+        pytest.param(22, [(4, 3), (3, 4)], [3, 3], marks=pytest.mark.slow),
+        pytest.param(23, [(3, 3), (3, 2)], [3, 2], marks=pytest.mark.slow),
         (24, [(3, 3), (3, 4), (2, 2)], [3, 3, 2]),
     ],
 )

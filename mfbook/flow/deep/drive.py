@@ -18,23 +18,18 @@ from mfbook.flow.deep import kernel
 from mfbook.flow.deep.active import Active, flows_of
 from mfbook.flow.deep.data import Data
 from mfbook.flow.deep.felt import (
-    TRACE,
-    has_more,
     let_go,
     log_trace,
-    no_felt,
-    no_trace,
     split_while_moving,
     started,
     taken_in,
 )
+from mfbook.flow.deep.joining import with_column, with_level
 from mfbook.flow.deep.layers import (
     Layers,
-    Level,
     State,
     divided,
     flat,
-    merged,
     sizes_of,
     split,
     turned_felt,
@@ -53,9 +48,6 @@ from mfbook.flow.unbounded import far_beyond, grows_on
 FELT = 1e-13
 # A column is left to a level where it is this much smaller than one that would be felt.
 CLEARLY_LESS = 0.5
-# What a new column has of a component that felt columns have already moves in the same plain
-# numbers as the rest of it. Below this share, some thousand roundings, its sign is rounding's.
-LOST = 1e-12
 # A level that shrinks by this factor is on its way to rest: it has a part that blows up no larger
 # than 1e-6 of itself, which is as much as rounding has made of it by then, as its square shrinks.
 FADED = 1e6
@@ -233,7 +225,10 @@ class Path:
             G = gradient_at_rest(state, G, part.rows, part.cols)
         level = state.levels[0]
         if log_product(level) >= self.log_felt:
-            self._join(moment, level)
+            # No time passes: the moment itself belongs to the new orbit.
+            self.moments.pop()
+            self._joined(with_level(self.data, state))
+            self.joined = self.clock
             return
         z, dims, offsets = flat(level.layers)
         slope = kernel.slope_along(np.ascontiguousarray(G), z, dims, offsets)
@@ -263,7 +258,9 @@ class Path:
                 if self.clock.value >= self.t_max and np.isfinite(self.t_max):
                     self._stop_inside(moment)
                 else:
-                    self._join(moment, None, growth, tau)
+                    new, lost = with_column(self.data, self.state, growth, tau)
+                    self._joined(new)
+                    self.lost |= lost
                 return
         left = self.t_max - self.clock.value
         log_unit = -(self.depth - 2) * level.ell
@@ -284,54 +281,10 @@ class Path:
         piece.length = local
         self.state = piece.at(local)
 
-    def _join(
-        self, moment: Moment, level: Level | None, growth: Growth | None = None, tau: float = 0.0
-    ) -> None:
-        """The first level becomes felt, and a new orbit begins."""
-        state = self.state if growth is not None else moment.state
-        passengers = state.passengers
-        present = state.present
-        empty = 0 in state.widths
-        if growth is not None:
-            log_a = growth.log_size(tau)
-            sizes = [log for _, log in growth.parts(tau)]
-            shown = {k for k, log in enumerate(sizes) if log >= log_a + np.log(TRACE)}
-            kept = set(present) if not empty else set()
-            self.lost |= any(
-                -np.inf < sizes[k] < log_a + np.log(LOST) and has_more(self.data, growth.G, k)
-                for k in kept
-            )
-            present_new = tuple(sorted(kept | shown))
-        else:
-            present_new = tuple(range(len(self.data.blocks)))
-        # What passengers had of a component that is felt now comes in with them.
-        known = {p.pairs.block: p for p in passengers}
-        if empty:
-            state = replace(
-                state, present=present_new, felt=no_felt(self.data, present_new, self.depth)
-            )
-        else:
-            arriving = [k for k in present_new if k not in present]
-            for k in arriving:
-                if k not in known:
-                    known[k] = no_trace(self.data, k, state.widths[0])
-            state = taken_in(self.data, state, [known[k] for k in arriving])
-        part = self.data.part(present_new)
-        joined = merged(state, part.rows, part.cols)
-        others = []
-        for k in range(len(self.data.blocks)):
-            if k in present_new or growth is None:
-                continue
-            old = known.get(k, no_trace(self.data, k, 0 if empty else state.widths[0]))
-            others.append(old.joined_by(*growth.traces(old.pairs, tau)))
-        joined = replace(joined, passengers=tuple(p for p in others if p.size > -np.inf))
-        self.state = joined
+    def _joined(self, state: State) -> None:
+        """A new orbit begins, with more felt columns."""
+        self.state, self.h = state, None
         self.clock = replace(self.clock, orbit=self.clock.orbit + 1, local=0.0)
-        self.h = None
-        if growth is None:
-            # No time has passed: the moment itself belongs to the new orbit.
-            self.moments.pop()
-            self.joined = self.clock
 
     @property
     def end(self) -> str:

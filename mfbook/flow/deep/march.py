@@ -15,8 +15,8 @@ from mfbook.flow.deep.kernel import (
     active_step,
     column_sizes,
     floors_of,
-    jacobian,
     layer,
+    linearised,
     noise_of,
     product_of,
     rebalanced,
@@ -229,7 +229,7 @@ def march(
         losses[count], norms[count] = now.loss, np.sqrt(np.sum(now.F * now.F))
         if count > 0 and _decides(felt, z, now, left, limits):
             break
-        J, rates, Q = jacobian(felt.terms, z, felt.dims, felt.offsets, now.G)
+        J, rates, Q = linearised(felt.terms, z, felt.dims, felt.offsets, now.G)
         h = min(h, left)
         taken, error = False, 0.0
         path = np.empty((3, len(z)))
