@@ -133,8 +133,8 @@ def gradient_flow(
     such components do not depend on the scale. What it has of a component that is not complete, or
     of pairs with equal singular values, may drown in what it has of others, where both have columns
     already: then the observed entries are fitted, but signs between components are those of
-    rounding, and the run returns with `converged=False` and says so. Up to 2,000 entries of the layers may be felt at
-    once, and no line of progress is shown.
+    rounding, and the run returns with `converged=False` and says so. Up to 2,000 entries of the
+    layers may be felt at once, and no line of progress is shown.
 
     A start in a subspace that the flow cannot leave, as (A, Aᵀ) is for symmetric data in two
     factors, is followed inside it, where rounding cannot lead out. Where data have a symmetry that
@@ -146,8 +146,8 @@ def gradient_flow(
     `converged=False` and says so.
 
     See also `disconnected_limit`, the limit α → 0 in closed form where all components are complete;
-    `deep_limit`, that of three factors and more as a process without α; `taylor_flow`, slow and in many digits;
-    `gradient_descent`, the papers' literal procedure.
+    `deep_limit`, that of three factors and more as a process without α; `taylor_flow`, slow and in
+    many digits; `gradient_descent`, the papers' literal procedure.
 
     Examples
     --------

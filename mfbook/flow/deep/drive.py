@@ -52,8 +52,8 @@ CLEARLY_LESS = 0.5
 # than 1e-6 of itself, which is as much as rounding has made of it by then, as its square shrinks.
 FADED = 1e6
 
-# So many entries of steps are kept at once.
-MARCH = 20_000
+# A march has so many steps at most, and so many operations: it hears of an interrupt at its end.
+LONGEST_MARCH, MARCH = 1000, 1e8
 # So many entries of felt layers have a Jacobian of 30 MB, whose eigenvectors take seconds.
 LARGEST = 2000
 
@@ -138,7 +138,8 @@ class Path:
             self._from_rest(moment)
         else:
             assert active is not None
-            self._move(moment, active, min(most, 1 + MARCH // len(active.z)))
+            affordable = np.clip(MARCH / len(active.z) ** 3, 1, LONGEST_MARCH)
+            self._move(moment, active, min(most, int(affordable)))
 
     def _tidied(self, state: State) -> State:
         """Bases turned, traces that have grown taken in, columns far below the others split off."""
@@ -312,15 +313,15 @@ class Path:
             found = march(
                 active.felt, active.z, active.now, h, self.clock.local, longest, limits, most
             )
-            self.n_gradients += 2 * found.tries + min(found.count, most - 1)
+            self.n_gradients += 2 * found.tries + min(found.steps, most - 1)
             self.h = found.h
-            if found.count == 0:
+            if found.steps == 0:
                 break
             state = active.assembled(found.paths[0], found.lengths[0])
             if all(p.size <= target + 3.0 for p in state.passengers):
                 break
             h = found.lengths[0] / 4
-        for k in range(found.count):
+        for k in range(found.steps):
             if k:
                 active = active.after(self.state, found.paths[k - 1, 0])
                 moment = Moment(self.clock, self.state, found.losses[k], found.norms[k])
@@ -331,12 +332,10 @@ class Path:
             self.clock = self.clock.after(float(np.log(found.lengths[k])))
             self.n_steps += 1
         if found.failed:
-            if found.count:
-                self.moments.append(
-                    Moment(
-                        self.clock, self.state, found.losses[found.count], found.norms[found.count]
-                    )
-                )
+            k = found.steps
+            if k:
+                last = Moment(self.clock, self.state, found.losses[k], found.norms[k])
+                self.moments.append(last)
             self.reason = trajectory.STEP_TOO_SMALL
 
     def _runs_away(self) -> bool:

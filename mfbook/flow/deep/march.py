@@ -94,7 +94,7 @@ class March(NamedTuple):
     enough.
     """
 
-    count: int
+    steps: int
     paths: np.ndarray
     lengths: np.ndarray
     losses: np.ndarray
