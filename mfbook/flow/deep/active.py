@@ -48,7 +48,7 @@ class Active:
     @cached_property
     def eigen(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         felt = self.felt
-        return kernel.jacobian(felt.terms, self.z, felt.dims, felt.offsets, self.now.G)
+        return kernel.linearised(felt.terms, self.z, felt.dims, felt.offsets, self.now.G)
 
     def at(self, local: float) -> State:
         if local == 0.0:

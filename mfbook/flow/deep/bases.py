@@ -12,6 +12,7 @@ largest pair: the rest of it fades. So a single component is left in the bases t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -60,9 +61,9 @@ def singular_bases(
         diagonal[np.arange(len(s)), np.arange(len(s))] = s
         values[np.ix_(rows, cols)] = diagonal
         rank = int(np.count_nonzero(s))
-        ends = 1 + np.flatnonzero(s[1:rank] < (1 - TIED) * s[: rank - 1]) if rank else []
-        for pairs in np.split(np.arange(rank), ends) if rank else []:
-            blocks.append(Block(rows[pairs], cols[pairs], number))
+        first = [k for k in range(rank) if k == 0 or s[k] < (1 - TIED) * s[k - 1]]
+        for low, high in pairwise([*first, rank]):
+            blocks.append(Block(rows[low:high], cols[low:high], number))
         if rank < max(len(rows), len(cols)):
             blocks.append(Block(rows[rank:], cols[rank:], number))
     return Bases(left, right, values, blocks)

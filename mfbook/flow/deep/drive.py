@@ -18,23 +18,18 @@ from mfbook.flow.deep import kernel
 from mfbook.flow.deep.active import Active, flows_of
 from mfbook.flow.deep.data import Data
 from mfbook.flow.deep.felt import (
-    TRACE,
-    has_more,
     let_go,
     log_trace,
-    no_felt,
-    no_trace,
     split_while_moving,
     started,
     taken_in,
 )
+from mfbook.flow.deep.joining import with_column, with_level
 from mfbook.flow.deep.layers import (
     Layers,
-    Level,
     State,
     divided,
     flat,
-    merged,
     sizes_of,
     split,
     turned_felt,
@@ -53,15 +48,12 @@ from mfbook.flow.unbounded import far_beyond, grows_on
 FELT = 1e-13
 # A column is left to a level where it is this much smaller than one that would be felt.
 CLEARLY_LESS = 0.5
-# What a new column has of a component that felt columns have already moves in the same plain
-# numbers as the rest of it. Below this share, some thousand roundings, its sign is rounding's.
-LOST = 1e-12
 # A level that shrinks by this factor is on its way to rest: it has a part that blows up no larger
 # than 1e-6 of itself, which is as much as rounding has made of it by then, as its square shrinks.
 FADED = 1e6
 
-# So many entries of steps are kept at once.
-MARCH = 20_000
+# A march has so many steps at most, and so many operations: it hears of an interrupt at its end.
+LONGEST_MARCH, MARCH = 1000, 1e8
 # So many entries of felt layers have a Jacobian of 30 MB, whose eigenvectors take seconds.
 LARGEST = 2000
 
@@ -146,7 +138,8 @@ class Path:
             self._from_rest(moment)
         else:
             assert active is not None
-            self._move(moment, active, min(most, 1 + MARCH // len(active.z)))
+            affordable = np.clip(MARCH / len(active.z) ** 3, 1, LONGEST_MARCH)
+            self._move(moment, active, min(most, int(affordable)))
 
     def _tidied(self, state: State) -> State:
         """Bases turned, traces that have grown taken in, columns far below the others split off."""
@@ -191,7 +184,8 @@ class Path:
         """The piece that leaves a rest of the felt layers."""
         state = moment.state
         if state.passengers:
-            part, target = self.data.part(state.present), log_trace(state)
+            target = log_trace(state)
+            part = self.data.part(state.present)
             flows = flows_of(self.data, part, state.passengers, state.felt)
             pairs = zip(state.passengers, flows, strict=True)
             wait = min(p.time_to(flow, target) for p, flow in pairs)
@@ -203,6 +197,7 @@ class Path:
             counts = self._felt_counts(state)
             apart = len(set(counts)) == 1 and counts[0] < max(state.widths)
             if apart and self.clock != self.joined:
+                part = self.data.part(state.present)
                 part = self.data.part(state.present)
                 state = split(turned_felt(state, 0.0), counts[0], part, self.data.shape)
                 state = turned_level(state, 0.0) if state.levels else state
@@ -231,7 +226,10 @@ class Path:
             G = gradient_at_rest(state, G, part.rows, part.cols)
         level = state.levels[0]
         if log_product(level) >= self.log_felt:
-            self._join(moment, level)
+            # No time passes: the moment itself belongs to the new orbit.
+            self.moments.pop()
+            self._joined(with_level(self.data, state))
+            self.joined = self.clock
             return
         z, dims, offsets = flat(level.layers)
         slope = kernel.slope_along(np.ascontiguousarray(G), z, dims, offsets)
@@ -261,7 +259,9 @@ class Path:
                 if self.clock.value >= self.t_max and np.isfinite(self.t_max):
                     self._stop_inside(moment)
                 else:
-                    self._join(moment, None, growth, tau)
+                    new, lost = with_column(self.data, self.state, growth, tau)
+                    self._joined(new)
+                    self.lost |= lost
                 return
         left = self.t_max - self.clock.value
         log_unit = -(self.depth - 2) * level.ell
@@ -282,54 +282,10 @@ class Path:
         piece.length = local
         self.state = piece.at(local)
 
-    def _join(
-        self, moment: Moment, level: Level | None, growth: Growth | None = None, tau: float = 0.0
-    ) -> None:
-        """The first level becomes felt, and a new orbit begins."""
-        state = self.state if growth is not None else moment.state
-        passengers = state.passengers
-        present = state.present
-        empty = 0 in state.widths
-        if growth is not None:
-            log_a = growth.log_size(tau)
-            sizes = [log for _, log in growth.parts(tau)]
-            shown = {k for k, log in enumerate(sizes) if log >= log_a + np.log(TRACE)}
-            kept = set(present) if not empty else set()
-            self.lost |= any(
-                -np.inf < sizes[k] < log_a + np.log(LOST) and has_more(self.data, growth.G, k)
-                for k in kept
-            )
-            present_new = tuple(sorted(kept | shown))
-        else:
-            present_new = tuple(range(len(self.data.blocks)))
-        # What passengers had of a component that is felt now comes in with them.
-        known = {p.pairs.block: p for p in passengers}
-        if empty:
-            state = replace(
-                state, present=present_new, felt=no_felt(self.data, present_new, self.depth)
-            )
-        else:
-            arriving = [k for k in present_new if k not in present]
-            for k in arriving:
-                if k not in known:
-                    known[k] = no_trace(self.data, k, state.widths[0])
-            state = taken_in(self.data, state, [known[k] for k in arriving])
-        part = self.data.part(present_new)
-        joined = merged(state, part.rows, part.cols)
-        others = []
-        for k in range(len(self.data.blocks)):
-            if k in present_new or growth is None:
-                continue
-            old = known.get(k, no_trace(self.data, k, 0 if empty else state.widths[0]))
-            others.append(old.joined_by(*growth.traces(old.pairs, tau)))
-        joined = replace(joined, passengers=tuple(p for p in others if p.size > -np.inf))
-        self.state = joined
+    def _joined(self, state: State) -> None:
+        """A new orbit begins, with more felt columns."""
+        self.state, self.h = state, None
         self.clock = replace(self.clock, orbit=self.clock.orbit + 1, local=0.0)
-        self.h = None
-        if growth is None:
-            # No time has passed: the moment itself belongs to the new orbit.
-            self.moments.pop()
-            self.joined = self.clock
 
     @property
     def end(self) -> str:
@@ -357,15 +313,15 @@ class Path:
             found = march(
                 active.felt, active.z, active.now, h, self.clock.local, longest, limits, most
             )
-            self.n_gradients += 2 * found.tries + min(found.count, most - 1)
+            self.n_gradients += 2 * found.tries + min(found.steps, most - 1)
             self.h = found.h
-            if found.count == 0:
+            if found.steps == 0:
                 break
             state = active.assembled(found.paths[0], found.lengths[0])
             if all(p.size <= target + 3.0 for p in state.passengers):
                 break
             h = found.lengths[0] / 4
-        for k in range(found.count):
+        for k in range(found.steps):
             if k:
                 active = active.after(self.state, found.paths[k - 1, 0])
                 moment = Moment(self.clock, self.state, found.losses[k], found.norms[k])
@@ -376,12 +332,10 @@ class Path:
             self.clock = self.clock.after(float(np.log(found.lengths[k])))
             self.n_steps += 1
         if found.failed:
-            if found.count:
-                self.moments.append(
-                    Moment(
-                        self.clock, self.state, found.losses[found.count], found.norms[found.count]
-                    )
-                )
+            k = found.steps
+            if k:
+                last = Moment(self.clock, self.state, found.losses[k], found.norms[k])
+                self.moments.append(last)
             self.reason = trajectory.STEP_TOO_SMALL
 
     def _runs_away(self) -> bool:

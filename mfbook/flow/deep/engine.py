@@ -14,7 +14,7 @@ from mfbook.flow import trajectory
 from mfbook.flow.deep.data import Data
 from mfbook.flow.deep.drive import Path
 from mfbook.flow.deep.layers import State
-from mfbook.flow.deep.moments import Moment, crossing
+from mfbook.flow.deep.moments import Moment, Piece, crossing
 from mfbook.flow.deep.reading import W_of, layers_of, loss_of
 from mfbook.flow.shallow.compiled import say_that_it_compiles
 from mfbook.flow.shallow.engine import Options
@@ -113,7 +113,11 @@ class Run:
             if not before.loss > loss >= after.loss or before.piece is None:
                 continue
             piece = before.piece
-            high = crossing(lambda x, at=piece.at: loss_of(self.data, at(x)), piece.length, loss)
+
+            def loss_at(local: float, piece: Piece = piece) -> float:
+                return loss_of(self.data, piece.at(local))
+
+            high = crossing(loss_at, piece.length, loss)
             log_dt = piece.log_dt(high)
             clock = before.clock.after(log_dt)
             return Start(k, clock.local, clock.log)

@@ -17,14 +17,12 @@ from mfbook.flow.deep.layers import (
     turned_felt,
     without_dead,
 )
-from mfbook.flow.deep.march import APART
+from mfbook.flow.deep.march import APART, LINKED
 from mfbook.flow.deep.passengers import Passenger
 from mfbook.flow.deep.reading import W_felt
 
 # A component that felt columns have below this share of their size goes by itself, linearly.
 TRACE = 1e-7
-# The blocks that link columns may be dropped below this share of the smaller ones.
-LINKED = 1e-6
 
 # Where felt columns rest, what they have of a block that is not fitted is zero; below this share of
 # them it is let go, so that what another column has of it can be kept by itself.

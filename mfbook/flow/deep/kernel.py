@@ -218,8 +218,8 @@ def noise_of(
 @compiled
 def jacobian(
     terms: Terms, z: np.ndarray, dims: np.ndarray, offsets: np.ndarray, G: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The Jacobian of the slope, symmetric as that of any gradient flow; and its eigenpairs."""
+) -> np.ndarray:
+    """The Jacobian of the slope, symmetric as that of any gradient flow."""
     depth = len(dims) - 1
     lefts = [np.eye(dims[0])]
     for k in range(depth):
@@ -256,6 +256,15 @@ def jacobian(
                             value = H[a, d] * between[b, c]
                             J[row, col] -= value
                             J[col, row] -= value
+    return J
+
+
+@compiled
+def linearised(
+    terms: Terms, z: np.ndarray, dims: np.ndarray, offsets: np.ndarray, G: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The Jacobian and its eigenpairs."""
+    J = jacobian(terms, z, dims, offsets, G)
     values, basis = np.linalg.eigh(J)
     return J, values, np.ascontiguousarray(basis)
 

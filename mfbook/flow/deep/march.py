@@ -15,19 +15,21 @@ from mfbook.flow.deep.kernel import (
     active_step,
     column_sizes,
     floors_of,
-    jacobian,
     layer,
+    linearised,
     noise_of,
     product_of,
     rebalanced,
     slope,
 )
 from mfbook.flow.shallow.compiled import compiled
-from mfbook.flow.shallow.gauge import EPS, LOOSE, largest_cosine, normalised
+from mfbook.flow.shallow.gauge import EPS, LOOSE, largest_cosine, normalised, orthogonalise
 from mfbook.flow.shallow.kernel import REST
 
 # Columns smaller than the felt ones by this are split off while those still move.
 APART = 1e-8
+# The blocks that link columns may be dropped below this share of the smaller ones.
+LINKED = 1e-6
 
 # The step control compares with an embedded method of order three, which overestimates the error.
 LOCAL, ORDER_OF_ERROR, GROW = 5.0, 4, 8.0
@@ -92,7 +94,7 @@ class March(NamedTuple):
     enough.
     """
 
-    count: int
+    steps: int
     paths: np.ndarray
     lengths: np.ndarray
     losses: np.ndarray
@@ -140,23 +142,65 @@ def mended(felt: Felt, path: np.ndarray) -> np.ndarray:
 @compiled
 def wants_attention(felt: Felt, z: np.ndarray) -> bool:
     """Whether hidden columns lean or stand in the wrong order, or small ones may be split off."""
-    split = True
+    apart = True
     for k in range(1, len(felt.dims) - 1):
-        width = felt.dims[k]
-        before, after = (
-            layer(z, felt.dims, felt.offsets, k - 1),
-            layer(z, felt.dims, felt.offsets, k),
-        )
-        stack = np.empty((before.shape[0] + after.shape[1], width))
-        stack[: before.shape[0]], stack[before.shape[0] :] = before, after.T
-        X, ell = normalised(stack, np.zeros(width))
-        for c in range(width - 1):
+        X, ell = stacked(z, felt.dims, felt.offsets, k)
+        for c in range(len(ell) - 1):
             if not ell[c + 1] - ell[c] <= np.log(2.0):
                 return True
         if largest_cosine(X) > LOOSE:
             return True
-        split = split and np.min(ell) <= np.log(APART) + np.max(ell)
-    return split
+        apart = apart and np.min(ell) <= np.log(APART) + np.max(ell)
+    return apart and may_be_split(z, felt.dims, felt.offsets)
+
+
+@compiled
+def stacked(
+    z: np.ndarray, dims: np.ndarray, offsets: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The hidden columns of interface k, [W_k; W_{k+1}ᵀ], as unit vectors and logarithms."""
+    before, after = layer(z, dims, offsets, k - 1), layer(z, dims, offsets, k)
+    stack = np.empty((before.shape[0] + after.shape[1], dims[k]))
+    stack[: before.shape[0]], stack[before.shape[0] :] = before, after.T
+    return normalised(stack, np.zeros(dims[k]))
+
+
+@compiled
+def may_be_split(z: np.ndarray, dims: np.ndarray, offsets: np.ndarray) -> bool:
+    """Whether columns are far below the others, in turned bases, and hardly linked to them."""
+    z = z.copy()
+    for k in range(1, len(dims) - 1):
+        X, ell = stacked(z, dims, offsets, k)
+        X, ell, _ = orthogonalise(X, ell, np.eye(dims[k]))
+        new = X * np.exp(ell)
+        before, after = layer(z, dims, offsets, k - 1), layer(z, dims, offsets, k)
+        before[:], after[:] = new[: dims[k - 1]], new[dims[k - 1] :].T
+    sizes = column_sizes(z, dims, offsets)
+    for r in range(1, np.min(dims[1:-1]) + 1):
+        gap, more, at = True, False, 0
+        for k in range(1, len(dims) - 1):
+            if dims[k] > r:
+                more = True
+                gap = gap and sizes[at + r] <= APART * sizes[at + r - 1]
+            at += dims[k]
+        if not gap:
+            continue
+        if not more:
+            return False
+        linked = 0.0
+        for k in range(1, len(dims) - 2):
+            W = layer(z, dims, offsets, k)
+            for a in range(dims[k]):
+                for b in range(dims[k + 1]):
+                    if (a < r) != (b < r):
+                        linked = max(linked, abs(W[a, b]))
+        least, at = np.inf, 0
+        for k in range(1, len(dims) - 1):
+            least = min(least, sizes[at + r] if dims[k] > r else 0.0)
+            at += dims[k]
+        # `split_while_moving` decides, by sizes that differ from these by what is linked.
+        return linked <= 2 * LINKED * least
+    return False
 
 
 @compiled
@@ -185,7 +229,7 @@ def march(
         losses[count], norms[count] = now.loss, np.sqrt(np.sum(now.F * now.F))
         if count > 0 and _decides(felt, z, now, left, limits):
             break
-        J, rates, Q = jacobian(felt.terms, z, felt.dims, felt.offsets, now.G)
+        J, rates, Q = linearised(felt.terms, z, felt.dims, felt.offsets, now.G)
         h = min(h, left)
         taken, error = False, 0.0
         path = np.empty((3, len(z)))
