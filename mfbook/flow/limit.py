@@ -135,6 +135,7 @@ def deep_limit(
     See also
     --------
     gradient_flow : the flow from a scale that is not zero.
+    disconnected_limit : where all components are complete, by its plateaus alone.
     glrl : the process of two factors, without the sharing of hidden columns among components.
 
     References

@@ -129,10 +129,12 @@ def gradient_flow(
     exact linear flow. Entries that no path of entries links to others (of the layers, and of ∇f)
     form sectors, which are kept; a start whose part that would have to grow only fades is said to
     be stuck. There is no second run that would notice other symmetries. What a hidden column has of
-    one component may drown in what it has of another, where both have columns already: then the
-    observed entries are fitted, but signs between the components are those of rounding, and the run
-    returns with `converged=False` and says so. Up to 2,000 entries of the layers may be felt at
-    once, and no line of progress is shown.
+    the singular pairs of a complete component is kept as a logarithm for each, so signs between
+    such components do not depend on the scale. What it has of a component that is not complete, or
+    of pairs with equal singular values, may drown in what it has of others, where both have columns
+    already: then the observed entries are fitted, but signs between components are those of
+    rounding, and the run returns with `converged=False` and says so. Up to 2,000 entries of the
+    layers may be felt at once, and no line of progress is shown.
 
     A start in a subspace that the flow cannot leave, as (A, Aᵀ) is for symmetric data in two
     factors, is followed inside it, where rounding cannot lead out. Where data have a symmetry that
@@ -143,9 +145,9 @@ def gradient_flow(
     when they are first felt by more than a tenth in their logarithms, the run returns with
     `converged=False` and says so.
 
-    See also `disconnected_limit`, the limit α → 0 of two factors in closed form where it is known;
-    `deep_limit`, that of more as a process without α; `taylor_flow`, slow and in many digits;
-    `gradient_descent`, the papers' literal procedure.
+    See also `disconnected_limit`, the limit α → 0 in closed form where all components are complete;
+    `deep_limit`, that of three factors and more as a process without α; `taylor_flow`, slow and in
+    many digits; `gradient_descent`, the papers' literal procedure.
 
     Examples
     --------

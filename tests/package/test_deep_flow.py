@@ -13,7 +13,6 @@ from scipy.integrate import quad
 from scipy.stats import ortho_group
 
 from mfbook.flow import gradient_flow, trajectory
-from mfbook.flow.limit import deep_limit
 from mfbook.flow.taylor import taylor_flow
 from mfbook.models import small_init
 from mfbook.models.product import product
@@ -271,26 +270,3 @@ def test_time_ends_where_it_is_asked_to():
         assert run.reason == trajectory.TIME_LIMIT
         assert run.t[-1] == pytest.approx(t_max, rel=1e-9)
         assert np.abs(run.W - whole.W_at(t_max)).max() < 1e-5 * 6
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_signs_between_components_are_right_or_doubted(seed):
-    """Two complete blocks of rank two: of the second hidden column one block has next to nothing.
-
-    The signs do not depend on a scale that is small: that of 10^-10 is what any other has, or it
-    says that it does not know.
-    """
-    rng = np.random.default_rng(seed)
-    M = np.full((4, 4), np.nan)
-    M[:2, :2], M[2:, 2:] = rng.standard_normal((2, 2, 2))
-    problem, start = MatrixCompletion.from_array(M), small_init((4, 4), depth=3, rng=seed)
-    right = gradient_flow(problem, start, log10_scale=-10, loss_tol=1e-14)
-    assert right.converged
-    assert np.linalg.svd(right.W)[1][2] < 1e-4
-    for log10_scale in (-8, -30, -1000):
-        run = gradient_flow(problem, start, log10_scale=log10_scale, loss_tol=1e-14)
-        near = np.abs(run.W - right.W).max() < 1e-3
-        assert near or run.reason == trajectory.LOST_PART
-    limit = deep_limit(problem, start)
-    assert np.abs(limit.W - right.W).max() < 1e-3 or limit.reason == trajectory.LOST_PART
-    assert limit.advice or limit.converged

@@ -1,4 +1,7 @@
-"""The closed form of the limit from nothing, for disconnected data with complete components."""
+"""The closed form of the limit from nothing, for disconnected data with complete components.
+
+Three factors and more are compared with the flow and the process in test_deep_signs.py.
+"""
 
 import numpy as np
 import pytest
@@ -128,3 +131,59 @@ def test_sensing_is_refused():
     sensing = mf.MatrixSensing(np.ones((1, 2, 2)), [1.0])
     with pytest.raises(TypeError, match="MatrixCompletion"):
         mf.disconnected_limit(sensing, mf.small_init((2, 2), rng=0))
+
+
+TWO_BY_TWO = mf.MatrixCompletion.from_text("2 ?; ? 1")
+
+
+@pytest.mark.parametrize("depth", [3, 4, 5])
+@pytest.mark.parametrize("seed", range(5))
+def test_deep_blocks_are_fitted_by_the_smallest_rank_and_nuclear_norm(seed, depth):
+    rng = np.random.default_rng([5, seed])
+    problem = random_block_problem(rng)
+    W = mf.disconnected_limit(problem, mf.small_init(problem.shape, depth=depth, rng=rng))
+    assert np.abs(problem.residual(W)).max() < 1e-12 * np.abs(W).max()
+    blocks = [problem.values[np.ix_(r, c)] for r, c in mf.components(problem.mask)]
+    assert mf.nuclear_norm(W) == pytest.approx(sum(map(mf.nuclear_norm, blocks)), rel=1e-12)
+    assert mf.numerical_rank(W) == max(map(mf.numerical_rank, blocks))
+
+
+@pytest.mark.parametrize("depth", [3, 4])
+def test_a_reflected_start_has_reflected_signs(depth):
+    """The layers with row and column of one component turned around are another such start."""
+    layers = mf.small_init((2, 2), depth=depth, rng=0)
+    turn = np.diag([1.0, -1.0])
+    W = mf.disconnected_limit(TWO_BY_TWO, layers)
+    other = mf.disconnected_limit(TWO_BY_TWO, (turn @ layers[0], *layers[1:-1], layers[-1] @ turn))
+    assert abs(W[0, 1]) == pytest.approx(np.sqrt(2), rel=1e-12)
+    assert other == pytest.approx(turn @ W @ turn, abs=1e-12)
+
+
+def test_deep_signs_are_those_of_one_number_where_it_can_be_said():
+    """Of width one x_p + y_p grows by itself: its sign, with that of the number between, stays."""
+    for seed in range(8):
+        x, y = np.random.default_rng(seed).standard_normal((2, 2))
+        y = np.abs(y) * np.sign(x)
+        W = mf.disconnected_limit(TWO_BY_TWO, (x[:, None], [[0.7]], y[None]))
+        assert np.sign(W[0, 1]) == np.sign(x[0] * x[1])
+
+
+@pytest.mark.parametrize(
+    ("problem", "layers", "match"),
+    [
+        (TWO_BY_TWO, (np.eye(2),) * 3, "degenerate.*perturb"),
+        (mf.MatrixCompletion.from_text("-1"), (np.ones((1, 1)),) * 3, "degenerate.*perturb"),
+        (mf.MatrixCompletion.from_text("1 0; 0 1"), (np.eye(2),) * 3, "must differ.*deep_limit"),
+        (
+            mf.MatrixCompletion.from_text("1 0; 0 2"),
+            (np.ones((2, 1)), np.ones((1, 2)), np.ones((2, 2))),
+            "rank 2, but the hidden width is 1",
+        ),
+        (mf.examples.M1, (np.eye(3),) * 3, "not complete.*gradient_flow"),
+        (TWO_BY_TWO, (np.eye(2),), "two factors and more"),
+        (TWO_BY_TWO, (np.ones((4, 2, 2)),) * 3, "leading axes"),
+    ],
+)
+def test_what_is_no_case_of_it_is_refused(problem, layers, match):
+    with pytest.raises(ValueError, match=match):
+        mf.disconnected_limit(problem, layers)

@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
+from mfbook.flow.deep.bases import as_they_are, singular_bases
 from mfbook.flow.deep.kernel import Terms, adjoint_of, residual_of
 from mfbook.flow.deep.passengers import Pairs
 from mfbook.flow.shallow.units import Units
@@ -13,7 +14,7 @@ from mfbook.problems.protocols import Problem, reads_entries
 
 
 class Part:
-    """The data of some of the components: terms in their own rows and columns, and the others'."""
+    """The data of some of the blocks: terms in their own rows and columns, and the others'."""
 
     def __init__(self, data: Data, present: tuple[int, ...]) -> None:
         blocks = [data.blocks[k] for k in present]
@@ -31,26 +32,33 @@ class Part:
             values=np.ascontiguousarray(whole.values[numbers]),
             weight=whole.weight,
         )
+        self.both = self.rows, self.cols
         others = np.delete(whole.values, numbers)
         self.loss_of_others = whole.weight * float(np.sum(others**2))
 
 
 class Data:
-    """All measured rows and columns, numbered from 0, and the components among them."""
+    """All measured rows and columns, numbered from 0, in bases with blocks that start apart."""
 
     def __init__(self, problem: Problem, units: Units) -> None:
-        targets = problem.attainable / units.target
+        targets = self.targets = problem.attainable / units.target
         self.rows = np.sort(np.concatenate([np.zeros(0, int), *(r for r, _ in problem.parts)]))
         self.cols = np.sort(np.concatenate([np.zeros(0, int), *(c for _, c in problem.parts)]))
-        self.blocks = [
+        components = [
             (np.searchsorted(self.rows, rows), np.searchsorted(self.cols, cols))
             for rows, cols in problem.parts
         ]
         if reads_entries(problem):
+            mask = problem.mask[np.ix_(self.rows, self.cols)]
+            values = np.zeros(self.shape)
+            values[mask] = targets
+            self.bases = singular_bases(values, mask, components)
+            targets = self.bases.values[mask]
             i, j = np.nonzero(problem.mask)
             of, c = np.arange(len(i)), np.ones(len(i))
             self.curvature = 2 * problem.weight
         else:
+            self.bases = as_they_are(self.shape, components)
             X = problem.adjoint(np.eye(len(targets))) / units.measurement
             of, i, j = np.nonzero(X)
             c = X[of, i, j]
@@ -64,7 +72,14 @@ class Data:
             values=np.ascontiguousarray(targets, dtype=float),
             weight=float(problem.weight),
         )
+        self.blocks = [(block.rows, block.cols) for block in self.bases.blocks]
         self._parts: dict[tuple[int, ...], Part] = {}
+
+    def kin(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and columns of the component that block k is of."""
+        of = self.bases.blocks[k].component
+        kin = [block for block in self.bases.blocks if block.component == of]
+        return np.concatenate([b.rows for b in kin]), np.concatenate([b.cols for b in kin])
 
     def part(self, present: tuple[int, ...]) -> Part:
         if present not in self._parts:
@@ -96,7 +111,7 @@ class Data:
 
     @cached_property
     def pairs(self) -> list[Pairs]:
-        """The singular pairs of −∇f(0), by components."""
+        """The singular pairs of −∇f(0), by blocks."""
         found = []
         for k, (rows, cols) in enumerate(self.blocks):
             u, s, vt = np.linalg.svd(-self.at_zero[np.ix_(rows, cols)], full_matrices=False)

@@ -12,8 +12,10 @@ import numpy as np
 
 from mfbook.flow import trajectory
 from mfbook.flow.deep.data import Data
-from mfbook.flow.deep.drive import Moment, Path
+from mfbook.flow.deep.drive import Path
 from mfbook.flow.deep.layers import State
+from mfbook.flow.deep.moments import Moment, Piece, crossing
+from mfbook.flow.deep.reading import W_of, layers_of, loss_of
 from mfbook.flow.shallow.compiled import say_that_it_compiles
 from mfbook.flow.shallow.engine import Options
 from mfbook.flow.shallow.units import units_of
@@ -51,7 +53,8 @@ class Run:
         fit = fit_of(problem)
         self.least = fit.least
         threshold = fit.threshold(options["loss_tol"]) / self.units.loss
-        first, last = arrays[0][self.data.rows], arrays[-1][:, self.data.cols]
+        first = self.data.bases.left.T @ arrays[0][self.data.rows]
+        last = arrays[-1][:, self.data.cols] @ self.data.bases.right
         layers = (first, *arrays[1:-1], last)
         log_layers = self.log_scale - self.units.log_factor
         if fit.learnable == 0.0:
@@ -110,32 +113,31 @@ class Run:
             if not before.loss > loss >= after.loss or before.piece is None:
                 continue
             piece = before.piece
-            low, high = 0.0, piece.length
-            for _ in range(60):
-                middle = (low + high) / 2
-                if not low < middle < high:
-                    break
-                if self.path.loss(piece.at(middle)) > loss:
-                    low = middle
-                else:
-                    high = middle
+
+            def loss_at(local: float, piece: Piece = piece) -> float:
+                return loss_of(self.data, piece.at(local))
+
+            high = crossing(loss_at, piece.length, loss)
             log_dt = piece.log_dt(high)
             clock = before.clock.after(log_dt)
             return Start(k, clock.local, clock.log)
         return None
 
     def factors(self, state: State) -> tuple[np.ndarray, ...]:
-        found = self.path.layers(state)
+        found = layers_of(self.data, state)
         first = np.exp(self.log_scale) * self.arrays[0]
         last = np.exp(self.log_scale) * self.arrays[-1]
-        first[self.data.rows] = self.units.factor * found[0]
-        last[:, self.data.cols] = self.units.factor * found[-1]
+        bases = self.data.bases
+        first[self.data.rows] = self.units.factor * (bases.left @ found[0])
+        last[:, self.data.cols] = self.units.factor * (found[-1] @ bases.right.T)
         return (first, *(self.units.factor * layer for layer in found[1:-1]), last)
 
     def W(self, state: State) -> np.ndarray:
         W = product(self.factors(state))
         # Columns of one hidden basis give W without the rounding of a rotation.
-        W[np.ix_(self.data.rows, self.data.cols)] = self.units.W * self.path.W(state)
+        bases = self.data.bases
+        measured = bases.left @ W_of(self.data, state) @ bases.right.T
+        W[np.ix_(self.data.rows, self.data.cols)] = self.units.W * measured
         return W
 
     def W_at(self, t: float) -> np.ndarray:
@@ -158,11 +160,10 @@ def flow(
     path = run.path
     try:
         while not path.reason:
-            if path.n_steps >= options["max_steps"]:
-                path.advance()
+            left = options["max_steps"] - path.n_steps
+            path.advance(max(left, 1))
+            if left <= 0:
                 path.reason = path.reason or trajectory.STEP_LIMIT
-                break
-            path.advance()
     except KeyboardInterrupt:
         path.reason = trajectory.INTERRUPTED
     readings = Readings(run)

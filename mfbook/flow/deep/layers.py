@@ -19,6 +19,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from mfbook.flow.deep.data import Part
 from mfbook.flow.deep.passengers import Passenger
 from mfbook.flow.shallow.gauge import (
     LOOSE,
@@ -27,6 +28,7 @@ from mfbook.flow.shallow.gauge import (
     orthogonalise,
     without_noise,
 )
+from mfbook.models import product
 
 Layers = tuple[np.ndarray, ...]
 
@@ -82,6 +84,11 @@ def unflat(z: np.ndarray, dims: np.ndarray, offsets: np.ndarray) -> Layers:
         z[low:high].reshape(rows, cols)
         for (low, high), (rows, cols) in zip(pairwise(offsets), pairwise(dims), strict=True)
     )
+
+
+def middle(layers: Layers) -> np.ndarray:
+    """K = W_2 ⋯ W_{N−1}."""
+    return product(layers[1:-1])
 
 
 def sizes_of(layers: Layers) -> list[np.ndarray]:
@@ -228,15 +235,25 @@ def _without_blocks(level: Level, widths: tuple[int, ...]) -> Level:
     return Level(level.layers, level.ell, into, out_of)
 
 
-def split(state: State, r: int) -> State:
-    """All felt columns but the r largest of every interface become a level, with its blocks."""
+def split(state: State, r: int, part: Part, shape: tuple[int, int]) -> State:
+    """All felt columns but the r largest of every interface become a level, with its blocks.
+
+    The felt layers have the rows and columns of `part`; a level has all of W's, whose `shape` is.
+    """
     felt, layers, into, out_of = [], [], [], []
     last = len(state.felt) - 1
     for j, W in enumerate(state.felt):
         # The first layer has all rows of W on both sides, the last one all columns.
         row, col = (0 if j == 0 else r), (0 if j == last else r)
         felt.append(np.ascontiguousarray(W[: None if j == 0 else r, : None if j == last else r]))
-        layers.append(W[row:, col:])
+        V = W[row:, col:]
+        if j == 0:
+            V = np.zeros((shape[0], V.shape[1]))
+            V[part.rows] = W[:, col:]
+        if j == last:
+            V = np.zeros((V.shape[0], shape[1]))
+            V[:, part.cols] = W[row:]
+        layers.append(V)
         into.append(W[:row, col:] if j < last else W[:row, :0])
         out_of.append(W[row:, :col] if j else W[:0, :col])
     size = max(float(s.max(initial=0.0)) for s in sizes_of(tuple(layers)))

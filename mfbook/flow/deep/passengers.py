@@ -1,9 +1,14 @@
-"""Components of the data that felt columns have only in traces: a linear flow in logarithms.
+"""Blocks of the data that felt columns have only in traces: a linear flow in logarithms.
 
-Where the rows and columns X, Y of a component in the felt columns are tiny, its residual is −M, and
+Where the rows and columns X, Y of a block in the felt columns are tiny, its residual is −M, and
 with K = W_2 ⋯ W_{N−1} they obey X' = M Yᵀ Kᵀ, Y' = Kᵀ Xᵀ M. In the singular pairs (s, u, v) of the
 gradient that is x' = s K y, y' = s Kᵀ x for x = Xᵀu and y = Y v: every pair on its own, of a size
 exp(log) of its own. So a trace of 10^-5000 grows to what it has to be.
+
+Where felt columns have rows A and columns B of the same component, what X and Y put between them
+and the block is observed to be zero, and that takes D x and D' y away, with D = c K B Bᵀ Kᵀ and
+D' = c Kᵀ Aᵀ A K, c twice the weight of a square. Hidden columns that are taken by larger pairs of a
+component leave none of it to smaller ones.
 """
 
 from __future__ import annotations
@@ -12,14 +17,21 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mfbook.flow.shallow.gauge import time_to_reach
+from mfbook.flow.deep import kernel
+from mfbook.flow.shallow.gauge import EPS, time_to_reach
+
+# A rate below this share of the largest is rounding.
+STILL = 16 * EPS
+
+# E = [[0, K], [Kᵀ, 0]], and D.
+Flow = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Singular pairs of −∇f(0) in one component, and its rows and columns."""
+    """Singular pairs of −∇f(0) in one block, and its rows and columns."""
 
-    component: int
+    block: int
     rows: np.ndarray
     cols: np.ndarray
     s: np.ndarray
@@ -48,39 +60,31 @@ class Passenger:
         y = y if last is None else y @ last
         return replace(self, vectors=np.concatenate([x, y], axis=1))
 
-    def after(self, exponents: list[np.ndarray]) -> Passenger:
-        """After the flows exp(s · E) for the matrices E, one after the other."""
-        vectors, logs = self.vectors.copy(), self.logs.copy()
-        for E in exponents:
-            values, basis = np.linalg.eigh(E)
-            for k, s in enumerate(self.pairs.s):
-                coordinates = basis.T @ vectors[k]
-                with np.errstate(divide="ignore"):
-                    sizes = np.log(np.abs(coordinates)) + s * values
-                peak = sizes.max()
-                if peak == -np.inf:
-                    continue
-                vector = basis @ (np.sign(coordinates) * np.exp(sizes - peak))
-                length = float(np.linalg.norm(vector))
-                vectors[k] = vector / length
-                logs[k] += peak + np.log(length)
+    def after(self, flows: list[Flow]) -> Passenger:
+        """After the flows exp(s · E − D), one after the other."""
+        vectors, logs = self.vectors, self.logs
+        for E, D in flows:
+            vectors, logs = kernel.pairs_after(vectors, logs, self.pairs.s, E, D)
         return replace(self, vectors=vectors, logs=logs)
 
-    def time_to(self, K: np.ndarray, target: float) -> float:
-        """When the first pair has the size exp(target), for a constant K."""
-        values, basis = np.linalg.eigh(coupling(K))
-        times = [
-            time_to_reach(vector[:, None].copy(), np.array([log]), s * values, basis, target)
-            for vector, log, s in zip(self.vectors, self.logs, self.pairs.s, strict=True)
-            if log > -np.inf
-        ]
+    def time_to(self, flow: Flow, target: float) -> float:
+        """When the first pair has the size exp(target), at the rates s · E − D."""
+        E, D = flow
+        times = []
+        for vector, log, s in zip(self.vectors, self.logs, self.pairs.s, strict=True):
+            if log == -np.inf:
+                continue
+            rates, basis = np.linalg.eigh(s * E - D)
+            rates[np.abs(rates) <= STILL * np.abs(rates).max()] = 0.0
+            start = np.ascontiguousarray(vector[:, None]), np.array([log])
+            times.append(time_to_reach(*start, rates, basis, target))
         return min(times, default=np.inf)
 
     def blocks(self) -> tuple[np.ndarray, np.ndarray]:
         """X (rows, r) and Y (r, cols) in plain numbers."""
         r = self.vectors.shape[1] // 2
         sized = self.vectors * np.exp(self.logs)[:, None]
-        return self.pairs.u @ sized[:, :r], (self.pairs.v @ sized[:, r:]).T
+        return self.pairs.u @ sized[:, :r], sized[:, r:].T @ self.pairs.v
 
     def joined_by(self, x: np.ndarray, y: np.ndarray, logs: np.ndarray) -> Passenger:
         """With one more felt column, whose parts are (x, y) exp(logs), pair by pair."""
@@ -104,11 +108,21 @@ def coupling(K: np.ndarray) -> np.ndarray:
     return np.block([[np.zeros((r, r)), K], [K.T, np.zeros((q, q))]])
 
 
-def exponents(first: np.ndarray, second: np.ndarray, h: float) -> list[np.ndarray]:
-    """Magnus' two exponents of order four for K at the Gauss nodes of a step of length h."""
+def damping(K: np.ndarray, A: np.ndarray, B: np.ndarray, c: float) -> np.ndarray:
+    """diag(D, D'), for the felt rows A and columns B of the component."""
+    r, q = K.shape
+    D = np.zeros((r + q, r + q))
+    KB, AK = K @ B, A @ K
+    D[:r, :r], D[r:, r:] = c * (KB @ KB.T), c * (AK.T @ AK)
+    return D
+
+
+def exponents(first: Flow, second: Flow, h: float) -> list[Flow]:
+    """Magnus' two exponents of order four, for flows at the Gauss nodes of a step of length h."""
     root = np.sqrt(3.0)
-    early, late = (3 + 2 * root) / 12, (3 - 2 * root) / 12
+    early, late = h * (3 + 2 * root) / 12, h * (3 - 2 * root) / 12
+    (E, D), (E2, D2) = first, second
     return [
-        h * coupling(early * first + late * second),
-        h * coupling(late * first + early * second),
+        (early * E + late * E2, early * D + late * D2),
+        (late * E + early * E2, late * D + early * D2),
     ]

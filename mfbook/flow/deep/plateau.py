@@ -19,6 +19,7 @@ import numpy as np
 
 from mfbook.flow.deep import kernel
 from mfbook.flow.deep.layers import Layers, Level, State, flat, sizes_of, unflat
+from mfbook.flow.deep.passengers import Pairs
 
 ORDER = 24
 # The last terms of a Taylor series, relative to every hidden column: what a plateau makes wrong
@@ -183,6 +184,20 @@ class Growth:
             else:
                 found.append((basis @ (signs * np.exp(sizes - peak)), peak))
         return found
+
+    def traces(self, pairs: Pairs, tau: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(x, y) of the column, pair by pair of a block that it is small in, and logarithms.
+
+        Only what grows: there x and y are of one size.
+        """
+        x, y = self.level.layers[0][:, 0], self.level.layers[-1][0]
+        turn, size = float(np.prod(self.signs)), float(np.sqrt(x @ x + y @ y))
+        grows = (pairs.u.T @ x[pairs.rows] + turn * (pairs.v @ y[pairs.cols])) / np.sqrt(2)
+        grows[(np.abs(grows) <= NOTHING * size) | (pairs.s == 0.0)] = 0.0
+        with np.errstate(divide="ignore"):
+            logs = np.log(np.abs(grows)) + self.level.ell + pairs.s * tau
+        half = np.sign(grows) / np.sqrt(2)
+        return half, turn * half, logs
 
     def at(self, tau: float) -> Level:
         """The level at τ; parts that are 10^-308 of the largest are 0."""

@@ -33,10 +33,11 @@ def process(problem: Problem, arrays: tuple[np.ndarray, ...], options: Limits) -
     path = run.path
     broken = ""
     while not path.reason and not broken:
-        if path.n_steps >= options["max_steps"]:
+        left = options["max_steps"] - path.n_steps
+        if left <= 0:
             path.reason = trajectory.STEP_LIMIT
             break
-        path.advance()
+        path.advance(left)
         broken = _broken(path)
     reason = broken or _named(path)
     points = [run.moments[rest.moment].state for rest in path.rests]
