@@ -21,7 +21,7 @@ PLACES = {
     "predict": "book/dynamics/traversal.html",
     "map": "book/bias/map.html",
     "greedy": "book/greedy/parting.html",
-    "depth": "book/numerics/depth.html",
+    "depth": "book/depth/connectivity.html",
 }
 every_kind = pytest.mark.parametrize("kind", PLACES)
 PATIENCE = 30_000
