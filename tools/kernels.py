@@ -17,7 +17,7 @@ ENVIRONMENT = {
 }
 
 FLOW = Path(__file__).resolve().parent.parent / "mfbook" / "flow"
-ENGINES = (FLOW / "shallow", FLOW / "deep")
+ENGINES = (FLOW / "shallow", FLOW / "deep", FLOW / "descent")
 # Numba writes again only what changed, so that its files do not tell when all was last compiled.
 DONE = FLOW / "__pycache__" / "engines"
 

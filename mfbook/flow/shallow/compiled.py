@@ -29,7 +29,7 @@ def compiled(function: Function) -> Function:
 _said = False
 
 
-def say_that_it_compiles(engine: str) -> None:
+def say_that_it_compiles(engine: str, takes: str = "a minute") -> None:
     """One line on standard error where an engine has not been compiled on this machine yet."""
     global _said
     folder = Path(engine).parent / "__pycache__"
@@ -37,13 +37,14 @@ def say_that_it_compiles(engine: str) -> None:
     elsewhere, disabled = config.CACHE_DIR, config.DISABLE_JIT  # type: ignore[attr-defined]
     fresh = elsewhere == "" and not any(folder.glob("kernel.*.nbi"))
     if fresh and not _said and not disabled:
-        print("mfbook: compiling the flow engine, once on this machine (a minute)", file=sys.stderr)
+        print(f"mfbook: compiling the engine, once on this machine ({takes})", file=sys.stderr)
     _said = True
 
 
 def compile_all() -> None:
     """Run what is compiled once, for each kind of problem, so that it is on disk."""
     from mfbook.flow import gradient_flow
+    from mfbook.flow.descent import gradient_descent
     from mfbook.models import small_init
     from mfbook.problems import MatrixCompletion, MatrixSensing
 
@@ -57,6 +58,7 @@ def compile_all() -> None:
     ):
         run = gradient_flow(problem, start, log10_scale=-20)
         _ = run.phases, run.singular_values
+    gradient_descent(connected, small_init((3, 3), rng=0), lr=0.01, max_iters=2)
 
 
 if __name__ == "__main__":
