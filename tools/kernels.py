@@ -29,7 +29,7 @@ def prepare() -> None:
     """
     os.environ.update(ENVIRONMENT)
     if not compiled():
-        subprocess.run([sys.executable, "-m", "mfbook.flow.shallow.compiled"], check=True)
+        subprocess.run([sys.executable, "-m", "mfbook.flow.engines"], check=True)
         DONE.parent.mkdir(exist_ok=True)
         DONE.touch()
 

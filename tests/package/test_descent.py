@@ -139,6 +139,16 @@ def test_entry_by_entry_is_the_plain_iteration_of_one_factor(monkeypatch):
         assert_same_run(*runs)
 
 
+def test_a_loss_that_hardly_moves_never_rises():
+    """On the first plateau it is one number, whose last bit depends on the order of the sum."""
+    rng = np.random.default_rng(0)
+    M = rng.standard_normal((4, 3)) @ rng.standard_normal((3, 4))
+    problems = [mf.MatrixCompletion(M, np.arange(16).reshape(4, 4) != k) for k in range(16)]
+    factors = (1e-8 * np.stack([factor] * 16) for factor in mf.small_init((4, 4), rng=1))
+    run = mf.gradient_descent(problems, tuple(factors), lr=0.2, max_iters=400)
+    assert (np.diff(run.loss, axis=0) <= 0).all()
+
+
 def test_many_entries_are_left_to_products_of_matrices():
     few, many = (
         mf.MatrixCompletion(np.ones((20, 20)), np.eye(20, k=k) + b > 0) for k, b in ((0, 0), (1, 1))

@@ -66,7 +66,7 @@ def advance(
         z, problem = Z[run], owner[run]
         begin, end = entries.first[problem], entries.first[problem + 1]
         weight = entries.weight[problem]
-        _residual(entries, begin, end, z, residual)
+        excess[run] = weight * _residual(entries, begin, end, z, residual)
         while taken[run] < count:
             gradient[:] = 0.0
             for entry in range(begin, end):

@@ -126,11 +126,13 @@ def gradient_descent(
     bound = goal = np.full(runs, np.inf)
     least = loss.least(runs)
     walk = _walk(loss, arrays)
-    iteration, judged = 0, None
+    # Read in two orders of summation a loss that hardly moves would seem to rise.
+    judged = None if walk is None else walk(arrays, alive, step.ravel(), goal, bound, 0)[2]
+    iteration = 0
     while True:
         W = model.product(arrays)
         value, G = loss.excess_and_gradient(W, alive)
-        if judged is not None:  # in another order of summation, a rounding away
+        if judged is not None:
             value = judged
         if iteration == 0:
             bound = DIVERGENCE_FACTOR * (value + least)

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar, cast
 
-import numpy as np
 from numba import config, njit
 
 Function = TypeVar("Function", bound=Callable[..., object])
@@ -39,27 +38,3 @@ def say_that_it_compiles(engine: str, takes: str = "a minute") -> None:
     if fresh and not _said and not disabled:
         print(f"mfbook: compiling the engine, once on this machine ({takes})", file=sys.stderr)
     _said = True
-
-
-def compile_all() -> None:
-    """Run what is compiled once, for each kind of problem, so that it is on disk."""
-    from mfbook.flow import gradient_flow
-    from mfbook.flow.descent import gradient_descent
-    from mfbook.models import small_init
-    from mfbook.problems import MatrixCompletion, MatrixSensing
-
-    connected = MatrixCompletion.from_text("1 2 ?; 3 ? 1; ? 1 2")
-    sensing = MatrixSensing(np.array([[[1.0, 0.0], [0.0, 2.0]]]), np.array([1.0]))
-    for problem, start in (
-        (connected, small_init((3, 3), rng=0)),
-        (sensing, small_init((2, 2), rng=0)),
-        (MatrixCompletion.from_text("1 2; 2 1"), ([[1.0, 0.0], [0.0, 1.0]],) * 2),
-        (connected, small_init((3, 3), depth=3, rng=0)),
-    ):
-        run = gradient_flow(problem, start, log10_scale=-20)
-        _ = run.phases, run.singular_values
-    gradient_descent(connected, small_init((3, 3), rng=0), lr=0.01, max_iters=2)
-
-
-if __name__ == "__main__":
-    compile_all()
