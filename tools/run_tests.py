@@ -26,7 +26,7 @@ PYTHON = sys.executable
 REPORTS = ROOT / "_build" / "tests"
 # The chapters that take longest to run, by the summary of a run on two idle cores. They are begun
 # first, so that no core is left with a long one when the other is done.
-LONGEST = ("data/connectivity", "bias/seed", "dynamics/landscape", "bias/rank", "numerics/flow")
+LONGEST = ("numerics/depth", "data/connectivity", "bias/rank", "dynamics/landscape", "bias/seed")
 
 
 def style() -> list[list[str]]:
