@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -105,10 +106,15 @@ def claims_named(ledger: Path, code: str) -> list[object]:
     """The ledger's rows that the code names, or all of them where it reads the ledger itself."""
     if not ledger.exists():
         return []
-    rows = yaml.safe_load(ledger.read_text("utf-8")) or []
+    rows = _rows(ledger.read_text("utf-8"))
     if re.search(r"\b(claims|ledger)\b", code):
         return rows
     return [row for row in rows if re.search(rf"\b{re.escape(row['id'])}\b", code)]
+
+
+@cache
+def _rows(ledger: str) -> list[dict[str, object]]:
+    return yaml.safe_load(ledger) or []
 
 
 def outputs_hash(notebook: nbformat.NotebookNode) -> str:

@@ -96,13 +96,18 @@ def _exports(init: Path, package: Path) -> dict[str, Path]:
 def _imports(module: Path, package: Path) -> list[Path]:
     """The modules of the package that a module imports, wherever in it."""
     found = []
-    for node in ast.walk(_tree(module)):
+    for node in _import_statements(module.read_text("utf-8")):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(package.name):
             found += [_home(node.module, alias.name, package) for alias in node.names]
         elif isinstance(node, ast.Import):
             names = [a.name for a in node.names if a.name.split(".")[0] == package.name]
             found += [_file(name, package) for name in names]
     return found
+
+
+@cache
+def _import_statements(text: str) -> list[ast.Import | ast.ImportFrom]:
+    return [n for n in ast.walk(_parsed(text)) if isinstance(n, ast.Import | ast.ImportFrom)]
 
 
 def _home(module: str, name: str, package: Path) -> Path:
@@ -126,7 +131,13 @@ def _file(module: str, package: Path) -> Path:
 
 
 def _tree(file: Path) -> ast.Module:
-    return ast.parse(file.read_text("utf-8"))
+    return _parsed(file.read_text("utf-8"))
+
+
+@cache
+def _parsed(text: str) -> ast.Module:
+    """The same tree for every caller: all of them only read it."""
+    return ast.parse(text)
 
 
 @cache
@@ -137,7 +148,7 @@ def code_of_text(text: str) -> str:
     import annotations` keeps them from being evaluated. Those in the bodies of classes count:
     dataclasses read them.
     """
-    tree = ast.parse(text)
+    tree = _parsed(text)
     lines = text.split("\n")
     begins = [0, *accumulate(len(line) + 1 for line in lines)]
 

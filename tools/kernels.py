@@ -17,7 +17,7 @@ ENVIRONMENT = {
 }
 
 FLOW = Path(__file__).resolve().parent.parent / "mfbook" / "flow"
-ENGINES = (FLOW / "shallow", FLOW / "deep")
+ENGINES = (FLOW / "shallow", FLOW / "deep", FLOW / "descent")
 # Numba writes again only what changed, so that its files do not tell when all was last compiled.
 DONE = FLOW / "__pycache__" / "engines"
 
@@ -29,7 +29,7 @@ def prepare() -> None:
     """
     os.environ.update(ENVIRONMENT)
     if not compiled():
-        subprocess.run([sys.executable, "-m", "mfbook.flow.shallow.compiled"], check=True)
+        subprocess.run([sys.executable, "-m", "mfbook.flow.engines"], check=True)
         DONE.parent.mkdir(exist_ok=True)
         DONE.touch()
 

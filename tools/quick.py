@@ -4,7 +4,8 @@
 
 A test is touched when its own file changed, or the code of a module that it reaches: those of
 tests/package through mfbook, those of tests/book through tools. The tests marked slow are left
-out, except with --all.
+out, except with --all. Of a chapter that changed, its stored twin and its rows of the ledger are
+checked, and nothing is run: `make chapter` does that.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tools import kernels
-from tools.chapters import ROOT
+from tools.chapters import ROOT, has_code
 from tools.dependencies import code_of_module, code_of_text, reached_by_file
 from tools.run_tests import PYTHON, style
 
+# What is checked of a chapter as it stands.
+OF_CHAPTERS = ("tests/book/test_chapters.py", "tests/book/test_ledger.py")
 # Where the tests of a package's modules are.
 TESTS = {"mfbook": "tests/package", "tools": "tests/book"}
 NO_TESTS = 5  # pytest's exit code where all were left out
@@ -66,6 +69,23 @@ def touched_tests(root: Path, base: str, changed: list[str]) -> list[str]:
     return sorted(found)
 
 
+def changed_chapters(root: Path, changed: list[str]) -> list[str]:
+    """The chapters of which the source or the twin changed, by their names."""
+    sources = {Path(n).with_suffix(".md") for n in changed if n.startswith("book/")}
+    return sorted(
+        source.relative_to("book").with_suffix("").as_posix()
+        for source in sources
+        if (root / source).exists() and has_code(root / source)
+    )
+
+
+def check_chapters(root: Path, names: list[str]) -> int:
+    print("chapters that the change touches:", *names, flush=True)
+    those = " or ".join(f"[{name}]" for name in names)
+    command = [PYTHON, "-m", "pytest", "-q", *OF_CHAPTERS, "-k", those]
+    return subprocess.run(command, cwd=root).returncode
+
+
 def main(words: list[str] | None = None, root: Path = ROOT) -> int:
     parser = argparse.ArgumentParser(description="Style, types, and the tests of what changed.")
     parser.add_argument("--base", default="HEAD", help="the commit to compare with (default: HEAD)")
@@ -76,6 +96,8 @@ def main(words: list[str] | None = None, root: Path = ROOT) -> int:
     bad = max((subprocess.run(command, cwd=root).returncode for command in style()), default=0)
     print(f"style: {'FAILED' if bad else 'fine'}", flush=True)
     changed = changed_files(root, arguments.base)
+    if chapters := changed_chapters(root, changed):
+        bad = check_chapters(root, chapters) or bad
     tests = touched_tests(root, arguments.base, changed)
     if not tests:
         print(f"The change ({len(changed)} files) touches no test of the package or of the tools.")

@@ -24,9 +24,9 @@ from tools.chapters import ROOT, chapters
 PYTHON = sys.executable
 # What each stage of pytest's tells of its tests.
 REPORTS = ROOT / "_build" / "tests"
-# The chapters that take longest to run, by the summary of a run on two idle cores. They are begun
-# first, so that no core is left with a long one when the other is done.
-LONGEST = ("data/connectivity", "bias/seed", "dynamics/landscape", "bias/rank", "numerics/flow")
+# The chapters that take longest to run, by the CPU seconds of their cells. They are begun first, so
+# that no core is left with a long one when the other is done.
+LONGEST = ("numerics/depth", "data/connectivity", "bias/rank", "dynamics/landscape", "bias/seed")
 
 
 def style() -> list[list[str]]:

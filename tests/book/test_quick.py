@@ -20,6 +20,11 @@ FILES = {
     "tests/package/test_import.py": "def test():\n    exec('import sys, mfbook')\n",
     "tests/book/test_saw.py": "from tools import saw\n\n\ndef test():\n    assert saw.TEETH == 9\n",
     "book/page.md": "# A page\n",
+    "book/part/sum.md": "```{code-cell}\n1 + 1\n```\n",
+    "tests/book/test_chapters.py": "import pytest\n\n\n"
+    "@pytest.mark.parametrize('chapter', ['part/sum', 'part/sum-2'])\n"
+    "def test_it(chapter):\n    assert chapter == 'part/sum'\n",
+    "tests/book/test_ledger.py": "",
     "pytest.ini": "[pytest]\npythonpath = .\nmarkers = slow\n"
     "addopts = -p no:nbval -p no:hypothesispytest\n",
     ".gitignore": "__pycache__/\n.pytest_cache/\n",
@@ -84,6 +89,19 @@ def test_the_touched_tests_run_without_the_slow_ones(root, capfd):
     assert "left out: the slow tests of tests/package/test_h.py" in said
     assert main(["--all"], root) == 1
     assert "1 failed, 1 passed" in capfd.readouterr().out
+
+
+def test_a_changed_chapter_is_checked_as_it_stands(root, capfd):
+    (root / "book/part/sum.md").write_text("```{code-cell}\n1 + 2\n```\n", "utf-8")
+    assert main([], root) == 0
+    said = capfd.readouterr().out
+    assert "chapters that the change touches: part/sum" in said
+    assert "1 passed, 1 deselected" in said
+    (root / "tests/book/test_ledger.py").write_text(
+        "import pytest\n\n\n@pytest.mark.parametrize('c', ['part/sum'])\n"
+        "def test_its_rows(c):\n    assert False\n"
+    )
+    assert main([], root) == 1
 
 
 def test_another_base_and_one_that_is_none(root, capfd):

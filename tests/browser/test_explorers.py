@@ -70,14 +70,6 @@ def changed(page, before: str) -> str:
 
 
 @every_kind
-def test_it_lives_without_a_server(opened, kind):
-    page = opened(PLACES[kind])
-    assert page.locator(f"mf-explorer[kind={kind}] section.mfx-{kind}").count() == 1
-    assert page.locator(".mfx-still").first.is_hidden()
-    assert not page.locator(".mfx-wrong:visible").count()
-
-
-@every_kind
 def test_without_scripts_the_figure_stays(browser, kind):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
@@ -88,21 +80,31 @@ def test_without_scripts_the_figure_stays(browser, kind):
 
 
 @every_kind
-@pytest.mark.parametrize("width", [360, 1200, 1600])
-def test_it_fits_and_axe_finds_nothing(opened, kind, width):
+def test_it_lives_without_a_server_fits_and_is_open_to_all(opened, kind):
     page = opened(PLACES[kind])
+    assert page.locator(f"mf-explorer[kind={kind}] section.mfx-{kind}").count() == 1
+    assert page.locator(".mfx-still").first.is_hidden()
+    assert not page.locator(".mfx-wrong:visible").count()
+    keyboard_reaches_controls_with_names(page)
+    widths = (360, 1200, 1600)
+    for width in widths:
+        shown_in(page, width)
+        assert not [one for one in sticking_out(page) if "mfx" in one], width
+    # Last, for it changes the page.
+    for width in widths:
+        shown_in(page, width)
+        for theme in ("light", "dark"):
+            page.emulate_media(color_scheme=theme)
+            page.wait_for_function(f"document.documentElement.dataset.theme === '{theme}'")
+            assert not axe_violations(page, {}, within="mf-explorer"), (width, theme)
+
+
+def shown_in(page, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 900})
     page.wait_for_timeout(200)
-    assert not [one for one in sticking_out(page) if "mfx" in one]
-    for theme in ("light", "dark"):
-        page.emulate_media(color_scheme=theme)
-        page.wait_for_function(f"document.documentElement.dataset.theme === '{theme}'")
-        assert not axe_violations(page, {}, within="mf-explorer")
 
 
-@every_kind
-def test_its_controls_have_names_and_are_reached_with_the_keyboard(opened, kind):
-    page = opened(PLACES[kind])
+def keyboard_reaches_controls_with_names(page) -> None:
     controls = page.locator("section.mfx :is(input, button, textarea, summary):visible")
     nameless = controls.evaluate_all(
         """all => all.filter(one => !(one.getAttribute('aria-label') || one.textContent.trim()

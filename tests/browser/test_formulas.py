@@ -6,10 +6,10 @@ import pytest
 
 from tests.browser.test_pages import PAGES
 from tests.browser.watch import (
-    OPEN_ALL,
     PHONE,
     cut_formulas,
     load,
+    open_all,
     small_figures,
     unmarked,
     watched,
@@ -60,8 +60,7 @@ def test_something_scrolls_on_a_phone(browser, site):
         with watched(browser, site) as (page, _):
             page.set_viewport_size(PHONE)
             load(page, f"{site}/{path}")
-            page.evaluate(OPEN_ALL)
-            page.wait_for_timeout(200)
+            open_all(page)
             return page.locator(".mf-more").count() > 0
 
     assert any(scrolls(path) for path in PAGES)

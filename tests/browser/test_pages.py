@@ -6,12 +6,12 @@ from tests.browser.conftest import HTML
 from tests.browser.watch import (
     AXE,
     DESKTOP,
-    OPEN_ALL,
     PHONE,
     axe_violations,
     cut_formulas,
     images_without_words,
     load,
+    open_all,
     raw_tex,
     resize,
     small_figures,
@@ -45,7 +45,7 @@ def faults(page, address: str) -> list[str]:
     """What is wrong with a page, in every way that it can be looked at."""
     page.set_viewport_size(PHONE)
     load(page, address)
-    page.evaluate(OPEN_ALL)
+    open_all(page)
     found = [f"raw TeX: {text}" for text in raw_tex(page)]
     found += [f"TeX error: {text}" for text in tex_errors(page)]
     found += [f"image without alt text: {source}" for source in images_without_words(page)]

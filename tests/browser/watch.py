@@ -137,13 +137,20 @@ def load(page: Page, address: str) -> None:
     page.evaluate("async () => { if (window.MathJax) await window.MathJax.startup.promise; }")
 
 
-def resize(page: Page, window: ViewportSize) -> None:
-    """Give the page another window, and the time to mark what scrolls in it.
+def open_all(page: Page) -> None:
+    """Open what is folded, and give the page the time to mark what scrolls in it.
 
     The theme waits for 300 milliseconds before it gives boxes that scroll a place in the tab order.
     """
-    page.set_viewport_size(window)
+    page.evaluate(OPEN_ALL)
     page.wait_for_timeout(500)
+
+
+def resize(page: Page, window: ViewportSize) -> None:
+    """Give the page another window, and the same time in it."""
+    if page.viewport_size != window:
+        page.set_viewport_size(window)
+        page.wait_for_timeout(500)
 
 
 def tex_errors(page: Page) -> list[str]:

@@ -34,6 +34,7 @@ def time_of(a0, a1, m, depth):
     )[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [3, 4, 6])
 @pytest.mark.parametrize("log10_scale", [0, -1, -3])
 def test_full_observation_has_a_closed_form(depth, log10_scale):
@@ -91,6 +92,7 @@ def test_an_escape_is_that_of_many_digits(log10_scale, depth):
         assert np.abs(run.W_at(float(middle + x)) - W).max() < 3 * 10 * 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("log10_scale", [0, -2, -9, -200])
 @pytest.mark.parametrize("widths", [(1, 1), (2, 5), (3, 3), (6, 2)])
 def test_what_is_conserved_is_conserved(log10_scale, widths):
@@ -108,6 +110,7 @@ def test_what_is_conserved_is_conserved(log10_scale, widths):
     assert np.allclose(product(run.factors), run.W, rtol=0, atol=1e-12 * np.abs(run.W).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("log10_scale", [0, -3, -40])
 def test_the_hidden_basis_does_not_matter(log10_scale):
     problem = examples.M3
@@ -134,6 +137,7 @@ def test_units_do_not_matter(unit):
     )
 
 
+@pytest.mark.slow
 def test_sensing_is_followed_as_completion_is():
     problem, factors = examples.M3, small_init((3, 3), depth=3, rng=0)
     i, j = np.nonzero(problem.mask)
@@ -196,6 +200,7 @@ def test_a_phase_is_looked_into_by_its_own_clock():
             run.W_at(t, **options)
 
 
+@pytest.mark.slow
 def test_a_batch_is_its_runs():
     factors = small_init((3, 3), depth=3, rng=0, batch=2)
     batch = gradient_flow(examples.M3, factors, log10_scale=[-2, -300])
@@ -204,6 +209,7 @@ def test_a_batch_is_its_runs():
     assert np.array_equal(batch[1].W, alone.W)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("log10_scale", [0, -2, -8, -100])
 def test_starts_on_invariant_sets_stay_there(log10_scale):
     eye = (np.eye(2),) * 3

@@ -48,6 +48,7 @@ def test_it_is_the_algorithm_as_printed():
     assert path.reason == "rank limit" and "raise max_rank" in path.advice
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [2.5, 3, 4])
 def test_full_data_give_the_truncated_singular_value_decomposition(depth):
     M = np.random.default_rng(3).standard_normal((3, 4))
@@ -79,6 +80,7 @@ def test_components_do_not_share_by_definition():
     assert np.abs(flow.W[~problem.mask]).min() > 1
 
 
+@pytest.mark.slow
 def test_the_units_of_the_data_do_not_matter():
     problem = mf.examples.M3
     usual = mf.deep_glrl(problem, 3)

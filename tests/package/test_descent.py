@@ -5,7 +5,14 @@ import pytest
 import torch
 
 import mfbook as mf
-from mfbook.flow.trajectory import DIVERGED, LOSS_REACHED, STEP_LIMIT, resting_times
+from mfbook.flow.descent import loop
+from mfbook.flow.trajectory import (
+    DIVERGED,
+    LEAST_REACHED,
+    LOSS_REACHED,
+    STEP_LIMIT,
+    resting_times,
+)
 
 M3 = mf.examples.M3
 
@@ -80,6 +87,76 @@ def test_several_problems_run_as_if_alone():
         )
         # one problem sums its loss in another order than several: rounding may differ
         assert np.abs(together.W[k] - alone.W).max() < 1e-12
+
+
+def both_ways(monkeypatch, *words, **options):
+    """A run entry by entry, and the same one as products of matrices."""
+    compiled = mf.gradient_descent(*words, **options)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_walk", lambda *_: None)
+        return compiled, mf.gradient_descent(*words, **options)
+
+
+def assert_same_run(one, other):
+    """Two orders of summation: the sixteen digits differ by some roundings, each a factor."""
+    assert np.array_equal(one.reason, other.reason)
+    assert np.array_equal(one.n_steps, other.n_steps)
+    assert np.array_equal(one.t, other.t)
+    for name in ("W", "loss", "gradient_norm", "singular_values"):
+        a, b = getattr(one, name), getattr(other, name)
+        assert a.shape == b.shape
+        assert np.abs(a - b).max() <= 1e-10 * np.abs(b).max(), name
+    for a, b in zip(one.factors, other.factors, strict=True):
+        assert np.abs(a - b).max() <= 1e-10 * np.abs(b).max()
+
+
+@pytest.mark.parametrize("max_records", [3, 40])
+def test_entry_by_entry_is_the_plain_iteration(monkeypatch, max_records):
+    """Rectangular problems with losses of both kinds, in a batch with runs that end each way."""
+    rng = np.random.default_rng(8)
+    problems = [
+        mf.MatrixCompletion(rng.standard_normal((3, 5)), rng.random((3, 5)) < 0.6, loss=loss)
+        for loss in ("mean", "half", "mean")
+    ]
+    A, B = mf.small_init((3, 5), rng=6, width=4, batch=(3, 4))
+    lr = np.array([[0.2], [0.02], [0.1]]) * np.array([1.0, 0.3, 1e-4, 400.0])
+    options = dict(max_iters=4000, max_records=max_records)
+    start = (0.1 * A, 0.1 * B)
+    one, other = both_ways(monkeypatch, problems, start, lr=lr, **options)
+    assert {LOSS_REACHED, STEP_LIMIT, DIVERGED} == set(one.reason.ravel())
+    for k in np.ndindex(3, 4):
+        assert_same_run(one[k], other[k])
+
+
+def test_entry_by_entry_is_the_plain_iteration_of_one_factor(monkeypatch):
+    """Symmetric problems: one that U Uᵀ fits, and one that it cannot."""
+    options = dict(lr=0.02, max_iters=20_000, max_records=3)
+    for text, end in (("1 2 ?; 2 ? 1; ? 1 3", LOSS_REACHED), ("-1 ? ; ? 2", LEAST_REACHED)):
+        problem = mf.SymmetricCompletion.from_text(text)
+        (U,) = mf.small_init(problem, rng=1, batch=2)
+        runs = both_ways(monkeypatch, problem, (0.1 * U,), **options)
+        assert (runs[0].reason == end).all()
+        assert_same_run(*runs)
+
+
+def test_a_loss_that_hardly_moves_never_rises():
+    """On the first plateau it is one number, whose last bit depends on the order of the sum."""
+    rng = np.random.default_rng(0)
+    M = rng.standard_normal((4, 3)) @ rng.standard_normal((3, 4))
+    problems = [mf.MatrixCompletion(M, np.arange(16).reshape(4, 4) != k) for k in range(16)]
+    factors = (1e-8 * np.stack([factor] * 16) for factor in mf.small_init((4, 4), rng=1))
+    run = mf.gradient_descent(problems, tuple(factors), lr=0.2, max_iters=400)
+    assert (np.diff(run.loss, axis=0) <= 0).all()
+
+
+def test_many_entries_are_left_to_products_of_matrices():
+    few, many = (
+        mf.MatrixCompletion(np.ones((20, 20)), np.eye(20, k=k) + b > 0) for k, b in ((0, 0), (1, 1))
+    )
+    factors = [np.ones((1, 20, 20))] * 2
+    for problem, entry_by_entry in ((few, True), (many, False)):
+        walk = loop._walk(loop._StackedLoss(problem), factors)
+        assert (walk is not None) == entry_by_entry
 
 
 def test_records_are_bounded_and_interpolate_the_path():

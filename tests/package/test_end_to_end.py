@@ -126,6 +126,7 @@ def test_depth_one_is_the_flow_of_f():
     assert run.converged and run.factors == ()
 
 
+@pytest.mark.slow
 def test_depth_one_passes_a_singular_matrix_and_depth_three_halves_does_not():
     problem = mf.MatrixCompletion.from_text("-1", loss="half")
     run = mf.end_to_end_flow(problem, [[1.0]], depth=1)

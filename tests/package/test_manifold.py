@@ -238,3 +238,10 @@ def test_two_factors_are_needed():
         InvariantManifold([[1.0, 0.0]]).project((np.ones((3, 2)),))
     with pytest.raises(ValueError, match="two factors"):
         InvariantManifold([[1.0, 0.0]]).distance((np.ones((3, 2)),) * 3)
+
+
+def test_it_says_what_it_is():
+    assert repr(InvariantManifold([[1.0, 0.0]])) == "InvariantManifold(k = 1)"
+    part = InvariantManifold([[1.0, 0.0, 0.0]], mask=TWO_PARTS, component=0)
+    assert part.k == 1
+    assert repr(part) == f"InvariantManifold(k = 1, rows {part.rows}, columns {part.cols})"

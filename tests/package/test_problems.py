@@ -319,3 +319,11 @@ def test_small_init_draws_each_entry_from_a_standard_normal():
         # five standard errors of the mean and of the variance of N(0, 1)
         assert abs(factor.mean()) < 5 / np.sqrt(factor.size)
         assert abs(factor.var() - 1) < 5 * np.sqrt(2 / factor.size)
+
+
+def test_matrices_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match=r"truth must have the problem's shape \(2, 2\)"):
+        mf.MatrixSensing(np.ones((1, 2, 2)), [1.0], truth=np.ones((3, 3)))
+    problem = mf.MatrixSensing(np.ones((1, 2, 2)), [1.0])
+    with pytest.raises(ValueError, match=r"W must end in the problem's shape \(2, 2\)"):
+        problem.loss_value(np.ones((2, 3)))

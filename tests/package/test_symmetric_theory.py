@@ -5,6 +5,7 @@ import pytest
 
 import mfbook as mf
 from mfbook.flow.trajectory import LEAST_REACHED, LOSS_REACHED
+from mfbook.rivals.minrank.square import square_witness
 
 PATH = "? ? 1 2; ? ? 2 ?; 1 2 ? ?; 2 ? ? ?"  # Li, Luo & Lyu 2021, Example 5.9 with R = 2
 
@@ -252,3 +253,15 @@ def test_no_rank_where_no_square_fits():
     zero = mf.min_rank(mf.SymmetricCompletion.from_text("0 ?; ? ?"))
     assert zero.rank == 0
     assert zero.proven
+
+
+def test_a_truth_that_is_known_is_a_witness_of_its_rank():
+    given = mf.SymmetricCompletion.from_text(PATH)
+    u = np.array([1.0, 2, 1, 2])
+    ranks = []
+    for truth in (np.outer(u, u), None):
+        problem = mf.SymmetricCompletion(given.values, given.mask, truth=truth)
+        W = square_witness(problem, 1, starts=0)
+        assert np.abs((W - problem.values)[problem.mask]).max() < 1e-6
+        ranks.append(mf.numerical_rank(W, rtol=1e-3))
+    assert ranks == [1, 2]  # without any start what is left is the least trace

@@ -43,6 +43,7 @@ def test_one_entry_at_every_depth(depth, log10_scale):
     assert np.allclose(np.ravel(found), ends, rtol=1e-14, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("depth", "log10_scale"), [(3, -8), (4, -4)])
 def test_the_end_of_a_plateau_of_ten_million(depth, log10_scale):
     """w passes from 1/8 to 15/8 within two units of time there: a test of all digits of time."""
@@ -161,6 +162,7 @@ def test_a_measurement_of_several_entries():
     assert np.abs(W - [[off + 0.5, 5.0], [7.0, off - 0.5]]).max() < 1e-14
 
 
+@pytest.mark.slow
 def test_the_units_of_data_and_time_do_not_matter():
     """M and layers of a million and 2^-70: powers of two, so that nothing is rounded anew."""
     M = np.array([[1.0, 2.0], [3.0, 0.0]])

@@ -254,6 +254,7 @@ def test_what_a_reader_wrote_is_never_markup():
     assert "<img" not in mf.widgets.matrix(problem).html
 
 
+@pytest.mark.slow
 def test_nobody_pays_for_explorers_who_shows_none():
     code = "import sys, mfbook; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
