@@ -32,7 +32,6 @@ class Part:
             values=np.ascontiguousarray(whole.values[numbers]),
             weight=whole.weight,
         )
-        self.both = self.rows, self.cols
         others = np.delete(whole.values, numbers)
         self.loss_of_others = whole.weight * float(np.sum(others**2))
 

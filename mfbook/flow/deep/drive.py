@@ -18,7 +18,6 @@ from mfbook.flow.deep import kernel
 from mfbook.flow.deep.active import Active, flows_of
 from mfbook.flow.deep.data import Data
 from mfbook.flow.deep.felt import (
-    let_go,
     log_trace,
     split_while_moving,
     started,
@@ -193,7 +192,8 @@ class Path:
                 self._take(moment, Wait(state, flows, min(wait, self.t_max - self.clock.value)))
                 return
         if 0 not in state.widths:
-            state = moment.state = let_go(self.data, state)
+            # Traces that do not grow fade while a plateau lasts.
+            state = moment.state = replace(state, passengers=())
             counts = self._felt_counts(state)
             apart = len(set(counts)) == 1 and counts[0] < max(state.widths)
             if apart and self.clock != self.joined:

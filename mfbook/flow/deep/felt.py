@@ -19,15 +19,11 @@ from mfbook.flow.deep.layers import (
 )
 from mfbook.flow.deep.march import APART, LINKED
 from mfbook.flow.deep.passengers import Passenger
-from mfbook.flow.deep.reading import W_felt
 
-# A component that felt columns have below this share of their size goes by itself, linearly.
+# A block that felt columns have below this share of their size goes by itself, linearly.
 TRACE = 1e-7
 
-# Where felt columns rest, what they have of a block that is not fitted is zero; below this share of
-# them it is let go, so that what another column has of it can be kept by itself.
-GONE = 1e-10
-# A component has something left to learn where its gradient is above this share of that at zero.
+# A block has something left to learn where its gradient is above this share of that at zero.
 LEFT = 1e-9
 
 
@@ -83,27 +79,6 @@ def taken_in(data: Data, state: State, grown: list[Passenger]) -> State:
     left = tuple(p for p in state.passengers if p not in grown)
     felt = (first, *state.felt[1:-1], last)
     return replace(state, felt=felt, present=present, passengers=left)
-
-
-def let_go(data: Data, state: State) -> State:
-    """The state at rest without traces that only fade, and without blocks that have faded."""
-    G = data.gradient(W_felt(data, state))
-    part = data.part(state.present)
-    largest = max(float(s.max()) for s in sizes_of(state.felt))
-    gone = []
-    for k in state.present:
-        rows, cols = (np.isin(a, b) for a, b in zip(part.both, data.blocks[k], strict=True))
-        sizes = np.linalg.norm(state.felt[0][rows]), np.linalg.norm(state.felt[-1][:, cols])
-        if max(sizes) <= GONE * largest and has_more(data, G, k):
-            gone.append(k)
-    state = replace(state, passengers=())
-    if not gone:
-        return state
-    present = tuple(k for k in state.present if k not in gone)
-    new = data.part(present)
-    first = state.felt[0][np.isin(part.rows, new.rows)]
-    last = np.ascontiguousarray(state.felt[-1][:, np.isin(part.cols, new.cols)])
-    return replace(state, felt=(first, *state.felt[1:-1], last), present=present)
 
 
 def split_while_moving(data: Data, state: State) -> State:
