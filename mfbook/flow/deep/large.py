@@ -20,7 +20,7 @@ from scipy.optimize import brentq
 
 from mfbook.flow import trajectory
 from mfbook.flow.deep import kernel
-from mfbook.flow.deep.drive import GROW, SAFETY, SHRINK, Clock
+from mfbook.flow.deep.drive import GROW, LEFT, LOST, SAFETY, SHRINK, Clock
 from mfbook.flow.deep.field import Data, joined, partial_products, slopes_along
 from mfbook.flow.deep.layers import Layers, flat, turned, unflat
 from mfbook.flow.deep.orbit import FEW, Frame, Memory, Orbit, Taken
@@ -48,7 +48,10 @@ FELT = 1e-3
 # A double tells times apart to 1e-16 of them. Where a plateau lasts for less than this many units
 # of an escape, its length is followed so well that the escape is where it should be, and a column
 # is alone where the others are smaller by ALONE; where it lasts longer, nobody could tell.
-RESOLVED, ALONE = 1e10, 1e-8
+RESOLVED, ALONE = 1e5, 1e-8
+# On the way to a plateau that lasts longer the felt layers rest where they move by this many rtol
+# in the time of an escape.
+REMAINS = 1e-4
 # The steps on a plateau are this many rtol exact.
 QUIET, EXACT = 1e-2, 1e-14
 # So many steps of a plateau are kept as one, where the layers have more than so many numbers.
@@ -367,8 +370,10 @@ class LargePath:
         self.balance = [a.T @ a - b @ b.T for a, b in pairwise(layers)]
         self.reference = data.scale ** (1 / self.depth) if data.scale > 0 else 0.0
         self.apart = min(APART * rtol, MOST_APART)
+        self.at_rest = False  # whether the felt layers of this orbit have come to rest
         self.joined: Clock | None = None  # when quiet columns became felt together
         self.state = self._started(layers, log_start)
+        self.resolved = not self.state.waits or self._lasts(self.state.ell) < RESOLVED
 
     def _started(self, layers: Layers, log_start: float) -> State:
         m, n = self.data.shape
@@ -476,7 +481,7 @@ class LargePath:
             self.reason = trajectory.UNBOUNDED
         if self.reason:
             return
-        if orbit is None or self._rests(orbit):
+        if orbit is None or self.at_rest or self._rests(orbit):
             self._from_rest(moment)
         else:
             self._move(moment, orbit)
@@ -494,14 +499,31 @@ class LargePath:
     def _rests(self, orbit: Orbit) -> bool:
         """Whether all felt columns rest but those that may be left to a plateau."""
         widths = self.state.widths
-        still = orbit.speeds <= REST * orbit.noise(self.data.curvature) * orbit.sizes
+        noise = REST * orbit.noise(self.data.curvature)
+        parts = np.split(orbit.sizes[: sum(widths)], np.cumsum(widths)[:-1])
         counts = self._counts(orbit.sizes, widths)
         apart = len(set(counts)) == 1 and counts[0] < max(widths)
         apart = apart and self.clock != self.joined and not self.state.waits
+        if self.state.waits:
+            noise = max(noise, self._remains(self.state.ell))
+        elif apart:
+            next_size = max(float(part[counts[0] :].max(initial=0.0)) for part in parts)
+            noise = max(noise, self._remains(np.log(next_size)) if next_size > 0 else 0.0)
+        still = orbit.speeds <= noise * orbit.sizes
         if not apart:
             return bool(np.all(still))
         inner = np.concatenate([np.arange(w) < c for w, c in zip(widths, counts, strict=True)])
         return bool(np.all(still[: sum(widths)][inner]))
+
+    def _remains(self, ell: float) -> float:
+        """The relative speed that felt columns may have where others of size exp(ell) wait.
+
+        Traces of further components may still have to grow.
+        """
+        if len(self.data.blocks) > 1:
+            return 0.0
+        lasts = self._lasts(ell)
+        return REMAINS * self.rtol * self.rate / (max(lasts, 1.0) if self.resolved else 1.0)
 
     def _from_rest(self, moment: Moment) -> None:
         """The piece that leaves a rest of the felt layers."""
@@ -512,11 +534,36 @@ class LargePath:
             if len(set(counts)) == 1 and counts[0] < min(state.widths):
                 if self.clock != self.joined:
                     state = parted(turned_felt(state, 0.0), counts[0])
-        state = moment.state = stood(carried(state)) if state.waits else state
         if not state.waits or self.reference == 0.0:
             self.reason = self._stuck(moment)
             return
-        self._plateau(moment, state)
+        G = self.data.at_zero
+        if 0 not in state.widths:
+            G = at_rest(self.observed.gradient(*self.ends(state))[0], state.felt)
+        state = carried(state)
+        if not self.at_rest:
+            state = self._made_up(state, G)
+        self.at_rest = True
+        state = moment.state = stood(state)
+        self._plateau(moment, state, G)
+
+    def _made_up(self, state: State, G: np.ndarray | AtRest) -> State:
+        """The quiet layers, which waited while others moved, at the time of the rest.
+
+        The gradient was what it is at rest from the time on at which the loss fell.
+        """
+        if 0 in state.widths or len(self.moments) < 2 or not self.moments[-2].state.waits:
+            return state
+        orbit = [m for m in self.moments if m.clock.orbit == self.clock.orbit]
+        half = (orbit[0].loss + orbit[-1].loss) / 2
+        fell = next(m.clock.local for m in orbit if m.loss <= half)
+        s = (orbit[-1].clock.local - fell) * np.exp((self.depth - 2) * state.ell)
+        if not s > 0:
+            return state
+        still = Still(G, state.quiet)
+        y, _ = still.step(s * float(np.linalg.norm(state.quiet[0])) ** (self.depth - 2))
+        self.n_gradients += still.n_gradients
+        return replace(state, quiet=still.layers(y))
 
     def _stuck(self, moment: Moment) -> str:
         """Whether a rest is one of rounding alone."""
@@ -529,14 +576,10 @@ class LargePath:
         noise = terms.weight * len(terms.values) * (16 * EPS * size) ** 2
         return trajectory.DROWNED if moment.loss <= noise else trajectory.STUCK
 
-    def _plateau(self, moment: Moment, state: State) -> None:
-        G = self.data.at_zero
-        if 0 not in state.widths:
-            G = at_rest(self.observed.gradient(*self.ends(state))[0], state.felt)
+    def _plateau(self, moment: Moment, state: State, G: np.ndarray | AtRest) -> None:
         log_ref = float(np.log(self.reference))
         power = self.depth - 2
-        # How long a plateau lasts, in units of an escape.
-        resolved = power * (log_ref - state.ell) < np.log(RESOLVED)
+        resolved = self.resolved
         tol = QUIET * self.rtol
         if resolved:
             tol = min(tol, max(0.1 * self.rtol * np.exp(power * (state.ell - log_ref)), EXACT))
@@ -579,6 +622,16 @@ class LargePath:
         if np.isfinite(left) and self.clock.value >= self.t_max:
             self._stop_inside(moment)
 
+    def _lasts(self, ell: float) -> float:
+        """How long quiet columns of that size wait, in units of an escape."""
+        log = (self.depth - 2) * (np.log(self.reference) - ell)
+        return float(np.exp(min(log, 700.0)))
+
+    @property
+    def rate(self) -> float:
+        """That of an escape."""
+        return self.data.top * self.reference ** (self.depth - 2)
+
     @staticmethod
     def _data_of(G: np.ndarray) -> np.ndarray:
         return G if isinstance(G, np.ndarray) else G.data
@@ -600,6 +653,9 @@ class LargePath:
             return False
         tau = lone.tau_of_size(goal)
         piece = Leaving(state, lone, tau)
+        if self._loses(lone, tau, G):
+            self.reason = trajectory.TOO_LARGE
+            return True
         self._take(moment, piece, piece.at(tau))
         if self.clock.value >= self.t_max and np.isfinite(self.t_max):
             self._stop_inside(moment)
@@ -607,9 +663,25 @@ class LargePath:
         self._new_orbit()
         return True
 
+    def _loses(self, lone: Lone, tau: float, G: np.ndarray | AtRest) -> bool:
+        """Whether the column has next to nothing of a component that has more to learn.
+
+        It would grow, and its sign be that of rounding: small layers keep such parts by themselves.
+        """
+        if len(self.data.blocks) < 2:
+            return False
+        (x, *_, y), _ = lone.at(tau)
+        dense = G if isinstance(G, np.ndarray) else G.toarray()
+        for rows, cols in self.data.blocks:
+            part = max(float(np.abs(x[rows]).max()), float(np.abs(y[:, cols]).max()))
+            more = float(np.linalg.norm(dense[np.ix_(rows, cols)])) > LEFT * self.data.top
+            if more and part < LOST:
+                return True
+        return False
+
     def _new_orbit(self) -> None:
         self.clock = replace(self.clock, orbit=self.clock.orbit + 1, local=0.0)
-        self.h, self.tau, self.memory = None, None, Memory()
+        self.h, self.tau, self.memory, self.at_rest = None, None, Memory(), False
 
     def _join(self, moment: Moment, state: State) -> None:
         """All quiet columns become felt, and a new orbit begins."""

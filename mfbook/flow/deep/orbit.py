@@ -21,7 +21,7 @@ from mfbook.flow.shallow.explicit import EXPLICIT, chebyshev, dormand_prince, lo
 from mfbook.flow.shallow.exponential import KNOWN, MOST, OVERESTIMATE
 from mfbook.flow.shallow.gauge import EPS
 from mfbook.flow.shallow.kernel import GAUSS, LARGEST_GROWTH
-from mfbook.flow.shallow.krylov import Krylov
+from mfbook.flow.shallow.krylov import EVERY, Krylov
 from mfbook.flow.shallow.phi import phi_functions
 from mfbook.flow.shallow.rosenbrock import C2, C3, difference, inside, second_stage, third_stage
 
@@ -30,6 +30,8 @@ FEW = 20
 # Chebyshev steps are worth their order from this many times 1/ρ on. After one has failed they are
 # left alone for some steps, each time for twice as many.
 WORTH, PATIENCE, MOST_PATIENT = 8.0, 4, 16
+# A Krylov space knows its vector where its last coefficients are below this share of the others.
+SHARE = 0.03
 # The largest eigenvalue is found again after so many steps, from the last vector: Lanczos' steps
 # from scratch and from there, and a margin, for it is approached from below.
 RENEW, COLD, WARM, MARGIN = 5, 15, 5, 1.1
@@ -126,10 +128,35 @@ class Space(Krylov):
         most: int,
     ) -> None:
         self._of = share
+        self._known: dict[int, float] = {}
         super().__init__(product, b, np.ones(1), most)
 
     def _share(self, k: int) -> float:
-        return self._of(self.V[k])
+        """Not asked for of every vector."""
+        return 1.0
+
+    def _seen(self, k: int) -> float:
+        if k not in self._known:
+            self._known[k] = self._of(self.V[k])
+        return self._known[k]
+
+    def knows(self, h: float, tol: float, share: float = np.inf) -> bool:
+        """Enlarge the space until h φ_1(h J) b is known to tol; False where it stays too small.
+
+        With a `share` the last coefficients are also that small beside the first: near a rest the
+        whole step is smaller than `tol`, but it has to lead there.
+        """
+        while not self.complete:
+            m = len(self.diagonal)
+            if m >= 2 and m % EVERY == 0:
+                y = np.abs(self._coefficients(lambda x: h * phi_functions(h * x)[0]))
+                last = float(y[-1] * self._seen(m - 1) + y[-2] * self._seen(m - 2))
+                if last <= tol and last <= share * float(y[0]) * self._seen(0):
+                    return True
+            if m == self.most:
+                return False
+            self.extend()
+        return True
 
 
 @dataclass
@@ -192,9 +219,9 @@ class Orbit:
 
     def plan(self, h: float, tol: float) -> tuple[Taken, float]:
         """The method for a step of that length, and the length that it should have."""
-        if self.few:
-            return Taken("exponential", 0.0, tol), h
         rho = self.radius()
+        if self.few and h * rho >= WORTH:
+            return Taken("exponential", 0.0, tol), h
         if self.memory.patience > 0 or h * rho < WORTH:
             h = min(h, EXPLICIT / rho) if rho > 0 else h
         else:
@@ -261,7 +288,7 @@ class Orbit:
         if self._linear is None:
             self._linear = self._space(self.point.F)
         linear = self._linear
-        if not linear.reach(h, KNOWN * tol) and not anyway:
+        if not linear.knows(h, KNOWN * tol, SHARE) and not anyway:
             return [], 20 * tol
 
         def at(x: np.ndarray, theta: float) -> np.ndarray:
@@ -269,11 +296,11 @@ class Orbit:
 
         shift = linear.apply(lambda x: second_stage(h, at(x, C2)))
         second = self._space(self._nonlinear(shift))
-        second.reach(h, KNOWN * tol)
+        second.knows(h, KNOWN * tol)
         shift = linear.apply(lambda x: third_stage(h, at(x, C2), at(x, C3))[0])
         shift = shift + second.apply(lambda x: third_stage(h, at(x, C2), at(x, C3))[1])
         third = self._space(self._nonlinear(shift))
-        third.reach(h, KNOWN * tol)
+        third.knows(h, KNOWN * tol)
         nodes = np.array([*GAUSS, 1.0])
 
         def weights(x: np.ndarray, of: int) -> np.ndarray:
