@@ -52,6 +52,8 @@ RESOLVED, ALONE = 1e5, 1e-8
 # On the way to a plateau that lasts longer the felt layers rest where they move by this many rtol
 # in the time of an escape.
 REMAINS = 1e-4
+# So many directions of a column that grows alone are looked at.
+PLACES = 40
 # The steps on a plateau are this many rtol exact.
 QUIET, EXACT = 1e-2, 1e-14
 # So many steps of a plateau are kept as one, where the layers have more than so many numbers.
@@ -180,7 +182,12 @@ class Leaving:
         """The state with the column felt, and still the first of the quiet ones in its bases."""
         column, log_a = self.lone.at(local)
         sized = tuple(np.exp(log_a) * layer for layer in column)
-        return with_column(self.state, sized)
+        # While the column turns from where it left to where it grows fastest, it carries the others
+        # along, as felt ones do.
+        places = local * np.linspace(0.0, 1.0, PLACES) ** 3
+        columns = [self.lone.at(tau)[0] for tau in places]
+        route = tuple((layers[0], layers[-1]) for layers in columns)
+        return with_column(replace(self.state, route=route), sized)
 
     def log_dt(self, local: float) -> float:
         return self.lone.log_time(local)
@@ -448,7 +455,7 @@ class LargePath:
         route = state.route
         if state.waits:
             inner = [unflat(node, frame.dims, frame.offsets) for node in nodes[:-1]]
-            added = [(node[0], node[-1]) for node in [state.felt, *inner, felt][bool(route) :]]
+            added = [(node[0], node[-1]) for node in (state.felt, *inner, felt)]
             route = (*route, *added)
         return replace(state, felt=felt, route=route)
 
@@ -583,7 +590,7 @@ class LargePath:
         tol = QUIET * self.rtol
         if resolved:
             tol = min(tol, max(0.1 * self.rtol * np.exp(power * (state.ell - log_ref)), EXACT))
-        alone = ALONE if resolved else np.sqrt(tol)
+        alone = ALONE if resolved else self.rtol
         if standing_out(state.quiet) <= alone:
             if self._leave(moment, state, G):
                 return
