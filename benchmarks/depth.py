@@ -106,9 +106,7 @@ def small():
             best = gradient_flow(problem, factors, rtol=1e-9, **options)
             run, own = timed(lambda p=problem, f=factors, o=options: gradient_flow(p, f, **o))
             middle = Fraction(10 ** best.phases[1].log10_arrival)
-            [exact] = taylor_flow(
-                problem, factors, log10_scale=exponent, times=[middle], digits=12
-            )
+            [exact] = taylor_flow(problem, factors, log10_scale=exponent, times=[middle], digits=12)
 
             def show(
                 method, slopes, jacobians, ended, W, inside, seconds,
@@ -185,13 +183,9 @@ def largest_step(problem, factors):
     for _ in range(200):
         size = np.sqrt(sum(np.sum(d**2) for d in D))
         D = [d / size for d in D]
-        change = sum(
-            product((*factors[:k], d, *factors[k + 1 :])) for k, d in enumerate(D)
-        )
+        change = sum(product((*factors[:k], d, *factors[k + 1 :])) for k, d in enumerate(D))
         G = 2 * problem.weight * problem.mask * change
-        D = [
-            _left(factors, k).T @ G @ _right(factors, k).T for k in range(len(factors))
-        ]
+        D = [_left(factors, k).T @ G @ _right(factors, k).T for k in range(len(factors))]
     return 1.9 / float(np.sqrt(sum(np.sum(d**2) for d in D)))
 
 
@@ -299,12 +293,11 @@ def deep_hundred():
     )
     for depth in (3, 4):
         problem, factors, exponent = hundred_start(depth)
-        options = {"loss_tol": HUNDRED_LOSS}
         runs = {}
         for scale in (exponent, -100.0):
             runs[scale] = timed(
                 lambda s=scale, f=factors, p=problem: gradient_flow(
-                    p, f, log10_scale=s, rtol=HUNDRED_RTOL, **options
+                    p, f, log10_scale=s, rtol=HUNDRED_RTOL, loss_tol=HUNDRED_LOSS
                 )
             )
         alpha = 10**exponent
@@ -317,11 +310,12 @@ def deep_hundred():
             return f"{np.linalg.norm(W - truth) / np.linalg.norm(truth):.1e}"
 
         for scale, (run, seconds) in runs.items():
-            better = gradient_flow(problem, factors, log10_scale=scale, rtol=1e-6, **options)
+            better = gradient_flow(problem, factors, log10_scale=scale, rtol=1e-6,
+                                   loss_tol=HUNDRED_LOSS)  # fmt: skip
             rank = int((run.singular_values[-1] > 1e-3 * run.singular_values[-1, 0]).sum())
             table.row(depth, f"10^{scale:.0f}", "engine", rank, run.n_steps, run.n_gradients,
-                      run.reason, f"{seconds / plain:.2f}", error(run.W), f"{apart(run, better):.0e}",
-                      f"{seconds:.2f}")  # fmt: skip
+                      run.reason, f"{seconds / plain:.2f}", error(run.W),
+                      f"{apart(run, better):.0e}", f"{seconds:.2f}")  # fmt: skip
         table.row(depth, f"10^{exponent:.0f}", "descent", 5, count, count, ended, "1", error(W),
                   "", f"{plain:.2f}")  # fmt: skip
     return table

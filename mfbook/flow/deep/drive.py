@@ -83,9 +83,6 @@ OTHERS, MOVING = 3.0, 1e-3
 # than 1e-6 of itself, which is as much as rounding has made of it by then, as its square shrinks.
 FADED = 1e6
 
-# So many entries of felt layers have a Jacobian of 30 MB, whose eigenvectors take seconds.
-LARGEST = 2000
-
 
 @dataclass(frozen=True)
 class Clock:

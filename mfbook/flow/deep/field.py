@@ -1,8 +1,8 @@
 """Slopes of N layers and products with their Jacobian, by products of layers alone.
 
-With L_k = W_1 ⋯ W_k and X_k = −G (W_{k+1} ⋯ W_N)ᵀ, the slope of layer k is L_{k−1}ᵀ X_k, and X_{k−1}
-is X_k W_kᵀ: one sweep forward, G at what is observed, one sweep back. W itself is formed only where
-that is cheaper than its observed entries.
+With L_k = W_1 ⋯ W_k and X_k = −G (W_{k+1} ⋯ W_N)ᵀ, the slope of layer k is L_{k−1}ᵀ X_k, and
+X_{k−1} is X_k W_kᵀ: one sweep forward, G at what is observed, one sweep back. W itself is formed
+only where that is cheaper than its observed entries.
 """
 
 from __future__ import annotations
@@ -43,7 +43,12 @@ class MaskedEntries:
     """Observed entries of a matrix that is small enough to be formed."""
 
     def __init__(
-        self, i: np.ndarray, j: np.ndarray, values: np.ndarray, weight: float, shape: tuple[int, int]
+        self,
+        i: np.ndarray,
+        j: np.ndarray,
+        values: np.ndarray,
+        weight: float,
+        shape: tuple[int, int],
     ) -> None:
         self.weight, self.values = weight, values
         self.mask, self.M = np.zeros(shape), np.zeros(shape)
@@ -71,7 +76,12 @@ class SparseEntries:
     """Observed entries of a large matrix, row by row."""
 
     def __init__(
-        self, i: np.ndarray, j: np.ndarray, values: np.ndarray, weight: float, shape: tuple[int, int]
+        self,
+        i: np.ndarray,
+        j: np.ndarray,
+        values: np.ndarray,
+        weight: float,
+        shape: tuple[int, int],
     ) -> None:
         order = np.lexsort((j, i))
         self.i, self.j = i[order], j[order]
@@ -208,9 +218,7 @@ def joined(layers: Layers) -> np.ndarray:
     return np.concatenate([layer.ravel() for layer in layers])
 
 
-def slope_of(
-    data: Observed, z: np.ndarray, dims: np.ndarray, offsets: np.ndarray
-) -> np.ndarray:
+def slope_of(data: Observed, z: np.ndarray, dims: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """The slope alone."""
     layers = unflat(z, dims, offsets)
     lefts = partial_products(layers)
@@ -250,9 +258,7 @@ class Data:
             self.observed = Measured(X, targets, weight, self.shape)
             self.curvature = 2 * weight * float(np.linalg.norm(X, 2)) ** 2
         m, n = self.shape
-        self.at_zero, self.loss_at_zero = self.observed.gradient(
-            np.zeros((m, 1)), np.zeros((1, n))
-        )
+        self.at_zero, self.loss_at_zero = self.observed.gradient(np.zeros((m, 1)), np.zeros((1, n)))
         self.top = largest_singular_value(self.at_zero) if m and n else 0.0
 
     @property

@@ -10,9 +10,7 @@ columns only, r (m + n) + (N − 2) r² numbers for r of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -21,7 +19,7 @@ from scipy.optimize import brentq
 from mfbook.flow import trajectory
 from mfbook.flow.deep import kernel
 from mfbook.flow.deep.drive import GROW, LEFT, LOST, SAFETY, SHRINK, Clock
-from mfbook.flow.deep.field import Data, joined, partial_products, slopes_along
+from mfbook.flow.deep.field import Data, Gradient, joined, partial_products, slopes_along
 from mfbook.flow.deep.layers import Layers, flat, turned, unflat
 from mfbook.flow.deep.orbit import FEW, Frame, Memory, Orbit, Taken
 from mfbook.flow.deep.quiet import (
@@ -29,7 +27,6 @@ from mfbook.flow.deep.quiet import (
     Lone,
     Still,
     at_rest,
-    bisected,
     log_sizes,
     reflect,
     span,
@@ -38,7 +35,6 @@ from mfbook.flow.deep.quiet import (
 from mfbook.flow.shallow.gauge import EPS, LOOSE
 from mfbook.flow.shallow.kernel import REST
 from mfbook.flow.unbounded import far_beyond, grows_on
-from mfbook.models import product
 
 # Columns are quiet below this many rtol of the largest, and never above the second. What both do to
 # each other moves the next escape by a share of the square of that.
@@ -128,7 +124,7 @@ class Rest:
     """Some steps of the quiet layers, in τ: their lengths, and s at the end of each."""
 
     state: State
-    G: np.ndarray | AtRest
+    G: Gradient | AtRest
     steps: tuple[float, ...]
     s: tuple[float, ...]
     log_unit: float
@@ -554,7 +550,7 @@ class LargePath:
         state = moment.state = stood(state)
         self._plateau(moment, state, G)
 
-    def _made_up(self, state: State, G: np.ndarray | AtRest) -> State:
+    def _made_up(self, state: State, G: Gradient | AtRest) -> State:
         """The quiet layers, which waited while others moved, at the time of the rest.
 
         The gradient was what it is at rest from the time on at which the loss fell.
@@ -583,7 +579,7 @@ class LargePath:
         noise = terms.weight * len(terms.values) * (16 * EPS * size) ** 2
         return trajectory.DROWNED if moment.loss <= noise else trajectory.STUCK
 
-    def _plateau(self, moment: Moment, state: State, G: np.ndarray | AtRest) -> None:
+    def _plateau(self, moment: Moment, state: State, G: Gradient | AtRest) -> None:
         log_ref = float(np.log(self.reference))
         power = self.depth - 2
         resolved = self.resolved
@@ -640,14 +636,14 @@ class LargePath:
         return self.data.top * self.reference ** (self.depth - 2)
 
     @staticmethod
-    def _data_of(G: np.ndarray) -> np.ndarray:
+    def _data_of(G: Gradient) -> np.ndarray:
         return G if isinstance(G, np.ndarray) else G.data
 
     def _size(self, state: State) -> float:
         """The logarithm of the largest hidden column of the quiet layers, where one stands out."""
         return state.ell + float(log_sizes(state.quiet).max())
 
-    def _leave(self, moment: Moment, state: State, G: np.ndarray | AtRest) -> bool:
+    def _leave(self, moment: Moment, state: State, G: Gradient | AtRest) -> bool:
         """The first quiet column grows by itself until it is felt; False where it does not."""
         last = self.depth - 1
         column = tuple(
@@ -670,7 +666,7 @@ class LargePath:
         self._new_orbit()
         return True
 
-    def _loses(self, lone: Lone, tau: float, G: np.ndarray | AtRest) -> bool:
+    def _loses(self, lone: Lone, tau: float, G: Gradient | AtRest) -> bool:
         """Whether the column has next to nothing of a component that has more to learn.
 
         It would grow, and its sign be that of rounding: small layers keep such parts by themselves.

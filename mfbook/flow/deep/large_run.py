@@ -10,7 +10,7 @@ from scipy.sparse.linalg import svds
 
 from mfbook.flow.deep.engine import Readings, Run, Start
 from mfbook.flow.deep.field import DENSE_ENTRIES, Data
-from mfbook.flow.deep.large import LargePath, State
+from mfbook.flow.deep.large import LargePath, Moment, State
 from mfbook.flow.shallow.engine import Options
 from mfbook.flow.shallow.units import units_of
 from mfbook.flow.trajectory import Trajectory
@@ -29,8 +29,8 @@ def are_large(arrays: tuple[np.ndarray, ...]) -> bool:
 class LargeRun(Run):
     """A path of large layers in the caller's units."""
 
-    path: LargePath
-    data: Data
+    path: LargePath  # type: ignore[assignment]
+    data: Data  # type: ignore[assignment]
 
     def __init__(self, problem: Problem, arrays: tuple[np.ndarray, ...], options: Options) -> None:
         self.problem, self.arrays = problem, arrays
@@ -68,8 +68,14 @@ class LargeRun(Run):
                 return Start(k, clock.local, clock.log)
         return None
 
-    def W(self, state: State) -> np.ndarray:
-        W = product(self.factors(state)) if self._has_unmeasured else np.zeros(self.problem.shape)
+    @property
+    def moments(self) -> list[Moment]:  # type: ignore[override]
+        return self.path.moments
+
+    def W(self, state: State) -> np.ndarray:  # type: ignore[override]
+        W = np.zeros(self.problem.shape)
+        if self._has_unmeasured:
+            W = product(self.factors(state))  # type: ignore[arg-type]
         W[np.ix_(self.data.rows, self.data.cols)] = self.units.W * self.path.W(state)
         return W
 
@@ -102,7 +108,7 @@ class LargeReadings(Readings):
     run: LargeRun
 
     @cached_property
-    def Ws(self) -> _Products:
+    def Ws(self) -> _Products:  # type: ignore[override]
         return _Products(self.run)
 
     def singular_values(self, trajectory: Trajectory) -> np.ndarray:

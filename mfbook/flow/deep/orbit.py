@@ -62,8 +62,8 @@ class Frame:
     """What a step is measured by: the layout of the layers, and the rows of W of each component.
 
     `reference` is the size of a column at which the data are fitted. Where there are several
-    components, what a column has of each of them counts by itself: it may be all that decides, later,
-    between their signs.
+    components, what a column has of each of them counts by itself: it may be all that decides,
+    later, between their signs.
     """
 
     dims: np.ndarray
@@ -245,7 +245,9 @@ class Orbit:
         """By what power of its length the error of a step is taken to grow."""
         return {"exponential": 4, "explicit": 5, "chebyshev": 3}[taken.method]
 
-    def step(self, h: float, taken: Taken, *, anyway: bool = False) -> tuple[list[np.ndarray], float]:
+    def step(
+        self, h: float, taken: Taken, *, anyway: bool = False
+    ) -> tuple[list[np.ndarray], float]:
         """z at the end, after what the method knows in between; and the error.
 
         With `anyway` a step is finished that was accepted once with another length.
