@@ -20,7 +20,7 @@ from mfbook.flow import trajectory
 from mfbook.flow.deep import kernel
 from mfbook.flow.deep.drive import GROW, LEFT, LOST, SAFETY, SHRINK, Clock
 from mfbook.flow.deep.field import Data, Gradient, joined, partial_products, slopes_along
-from mfbook.flow.deep.layers import Layers, flat, turned, unflat
+from mfbook.flow.deep.layers import Layers, flat, turned, unflat, without_dead
 from mfbook.flow.deep.orbit import FEW, Frame, Memory, Orbit, Taken
 from mfbook.flow.deep.quiet import (
     AtRest,
@@ -322,6 +322,13 @@ def _turn(layer: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
     layer += u @ ((c - 1) * along - s * across) + w @ ((c - 1) * across + s * along)
 
 
+def _dependent(before: np.ndarray, after: np.ndarray) -> bool:
+    """Whether hidden columns between two layers are linearly dependent, to half the digits."""
+    gram = before.T @ before + after @ after.T
+    values = np.linalg.eigvalsh(gram)
+    return bool(values[0] <= 1e-14 * values[-1])
+
+
 def rebalanced(z: np.ndarray, frame: Frame, targets: list[np.ndarray]) -> np.ndarray:
     """The layers near z that have W_jᵀW_j − W_{j+1}W_{j+1}ᵀ as it was at the start."""
     if int(max(frame.dims[1:-1])) <= FEW:
@@ -335,7 +342,9 @@ def rebalanced(z: np.ndarray, frame: Frame, targets: list[np.ndarray]) -> np.nda
             first, second = layers[j].T @ layers[j], layers[j + 1] @ layers[j + 1].T
             wrong = first - second - target
             sizes = np.diag(first) + np.diag(second)
-            turn = -wrong / np.maximum(sizes[:, None] + sizes[None, :], np.finfo(float).tiny)
+            both = sizes[:, None] + sizes[None, :]
+            turn = np.where(both > EPS * sizes.max(initial=0.0), -wrong, 0.0)
+            turn /= np.where(both > 0, both, 1.0)
             worst = max(worst, float(np.abs(turn).max()))
             layers[j] = layers[j] + layers[j] @ turn
             layers[j + 1] = layers[j + 1] - turn @ layers[j + 1]
@@ -381,6 +390,8 @@ class LargePath:
     def _started(self, layers: Layers, log_start: float) -> State:
         m, n = self.data.shape
         bases = tuple(np.eye(layer.shape[1]) for layer in layers[:-1])
+        if any(_dependent(a, b) for a, b in pairwise(layers)):
+            layers, bases = without_dead(layers)
         widest = max(float(np.linalg.norm(layer, 2)) for layer in layers)
         quiet = self.reference > 0 and bool(
             np.log(widest) + log_start < np.log(self.apart * self.reference)
@@ -724,15 +735,16 @@ class LargePath:
         while h > 4 * EPS * self.clock.local and h > 0:
             taken, h = orbit.plan(h, tol)
             nodes, error = orbit.step(h, taken)
-            if error <= tol:
+            after = self.moved(moment.state, orbit.frame, nodes) if error <= tol else None
+            if after is not None and all(np.all(np.isfinite(layer)) for layer in after.felt):
                 orbit.succeeded(taken)
-                after = self.moved(moment.state, orbit.frame, nodes)
                 self.n_gradients += orbit.n_gradients - before
                 self._take(moment, Move(self, moment.state, taken, h), after)
                 factor = SAFETY * (tol / max(error, 1e-300)) ** (1 / orbit.order(taken))
                 self.h = h * min(GROW, factor)
                 return
             orbit.failed(taken)
+            error = max(error, 10 * tol)
             shorter = SAFETY * (tol / error) ** (1 / orbit.order(taken)) if error > 0 else 0.25
             h *= max(SHRINK, shorter) if np.isfinite(error) else 0.25
         self.reason = trajectory.STEP_TOO_SMALL

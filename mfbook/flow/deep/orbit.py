@@ -297,11 +297,17 @@ class Orbit:
             return phi_functions(h * theta * x)
 
         shift = linear.apply(lambda x: second_stage(h, at(x, C2)))
-        second = self._space(self._nonlinear(shift))
+        bent = self._nonlinear(shift)
+        if not np.all(np.isfinite(bent)):
+            return [], np.inf
+        second = self._space(bent)
         second.knows(h, KNOWN * tol)
         shift = linear.apply(lambda x: third_stage(h, at(x, C2), at(x, C3))[0])
         shift = shift + second.apply(lambda x: third_stage(h, at(x, C2), at(x, C3))[1])
-        third = self._space(self._nonlinear(shift))
+        bent = self._nonlinear(shift)
+        if not np.all(np.isfinite(bent)):
+            return [], np.inf
+        third = self._space(bent)
         third.knows(h, KNOWN * tol)
         nodes = np.array([*GAUSS, 1.0])
 
