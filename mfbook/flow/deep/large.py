@@ -54,8 +54,9 @@ PLACES = 40
 QUIET, EXACT = 1e-2, 1e-14
 # So many steps of a plateau are kept as one, where the layers have more than so many numbers.
 TOGETHER, HEAVY = 8, 1_000_000
-# What is conserved is restored for wide layers by so many sweeps.
-SWEEPS = 8
+# What is conserved is restored for wide layers by so many sweeps, or until it is this exact: each
+# costs as much as a slope, and takes what is wrong down by four for three layers.
+SWEEPS, CONSERVED = 3, 1e-8
 
 
 @dataclass(frozen=True)
@@ -350,7 +351,7 @@ def rebalanced(z: np.ndarray, frame: Frame, targets: list[np.ndarray]) -> np.nda
             layers[j + 1] = layers[j + 1] - turn @ layers[j + 1]
         if not worst <= 2 * before:
             return z
-        if worst < 4 * EPS:
+        if worst < CONSERVED:
             break
         before = min(before, worst)
     return joined(tuple(layers))
