@@ -8,7 +8,7 @@ only where that is cheaper than its observed entries.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -141,8 +141,8 @@ def observed_entries(
     return kind(i, j, values, weight, shape)
 
 
-def slopes_along(G: Gradient, layers: Layers, lefts: list[np.ndarray] | None = None) -> Layers:
-    """−(W_1 ⋯ W_{k−1})ᵀ G (W_{k+1} ⋯ W_N)ᵀ for every layer."""
+def slopes_along(G: Any, layers: Layers, lefts: list[np.ndarray] | None = None) -> Layers:
+    """−(W_1 ⋯ W_{k−1})ᵀ G (W_{k+1} ⋯ W_N)ᵀ for every layer; G is anything that multiplies."""
     lefts = partial_products(layers) if lefts is None else lefts
     return _swept_back(lefts, _pulled(G, layers[-1]), layers, G)[0]
 
@@ -155,13 +155,13 @@ def partial_products(layers: Layers) -> list[np.ndarray]:
     return lefts
 
 
-def _pulled(G: Gradient, last: np.ndarray) -> np.ndarray:
+def _pulled(G: Any, last: np.ndarray) -> np.ndarray:
     """−G W_Nᵀ."""
     return -(G @ np.ascontiguousarray(last.T))
 
 
 def _swept_back(
-    lefts: list[np.ndarray], X: np.ndarray, layers: Layers, G: Gradient
+    lefts: list[np.ndarray], X: np.ndarray, layers: Layers, G: Any
 ) -> tuple[Layers, list[np.ndarray]]:
     """The slopes, and X_1, …, X_{N−1}."""
     slopes: list[np.ndarray] = [-(G.T @ lefts[-1]).T]

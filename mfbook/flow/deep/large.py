@@ -279,7 +279,8 @@ def _turned_wide(layers: Layers, loose: float) -> tuple[Layers, list[np.ndarray 
 
     They tell columns apart that are larger than 1e-8 of the largest, as felt ones are.
     """
-    out, rotations = list(layers), []
+    out = list(layers)
+    rotations: list[np.ndarray | None] = []
     for j in range(len(layers) - 1):
         gram = out[j].T @ out[j] + out[j + 1] @ out[j + 1].T
         sizes = np.sqrt(np.diag(gram))
@@ -431,7 +432,7 @@ class LargePath:
         count = min(self.data.shape)
         if L.shape[1] >= count:
             return np.linalg.svd(L @ R, compute_uv=False)
-        inner = np.linalg.qr(L, mode="r") @ np.linalg.qr(R.T, mode="r").T
+        inner = np.linalg.qr(L)[1] @ np.linalg.qr(R.T)[1].T
         values = np.linalg.svd(inner, compute_uv=False)
         return np.concatenate([values, np.zeros(max(count - len(values), 0))])[:count]
 
@@ -552,7 +553,7 @@ class LargePath:
         if not state.waits or self.reference == 0.0:
             self.reason = self._stuck(moment)
             return
-        G = self.data.at_zero
+        G: Gradient | AtRest = self.data.at_zero
         if 0 not in state.widths:
             G = at_rest(self.observed.gradient(*self.ends(state))[0], state.felt)
         state = carried(state)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -28,7 +29,8 @@ NOTHING = 1e-15
 class AtRest:
     """G without what it does to felt columns; at rest that is rounding."""
 
-    def __init__(self, G: Gradient, left: np.ndarray, right: np.ndarray) -> None:
+    def __init__(self, G: Any, left: np.ndarray, right: np.ndarray) -> None:
+        # A matrix that multiplies, dense or sparse, by rows or by columns.
         self.G, self.left, self.right = G, left, right
 
     @property
