@@ -48,6 +48,9 @@ RESOLVED, ALONE = 1e5, 1e-8
 # On the way to a plateau that lasts longer the felt layers rest where they move by this many rtol
 # in the time of an escape.
 REMAINS = 1e-4
+# A step of felt layers takes at most so many times as long as an escape: a Krylov space may not
+# know a direction of which the slope has next to nothing, and along which it would go wrong.
+LONGEST = 1e6
 # So many directions of a column that grows alone are looked at.
 PLACES = 40
 # The steps on a plateau are this many rtol exact.
@@ -335,7 +338,8 @@ def rebalanced(z: np.ndarray, frame: Frame, targets: list[np.ndarray]) -> np.nda
     """The layers near z that have W_jᵀW_j − W_{j+1}W_{j+1}ᵀ as it was at the start."""
     if int(max(frame.dims[1:-1])) <= FEW:
         flat_targets = np.concatenate([target.ravel() for target in targets])
-        return kernel.rebalanced(z, frame.dims, frame.offsets, flat_targets)
+        found = kernel.rebalanced(z, frame.dims, frame.offsets, flat_targets)
+        return found if np.all(np.isfinite(found)) else z
     layers = [layer.copy() for layer in unflat(z, frame.dims, frame.offsets)]
     before = np.inf
     for _ in range(SWEEPS):
@@ -733,6 +737,8 @@ class LargePath:
         if h is None:
             h = tol ** (1 / 4) / max(orbit.fastest, 1e-300)
         h = min(h, self.t_max - self.clock.value)
+        if self.rate > 0:
+            h = min(h, LONGEST / self.rate)
         before = orbit.n_gradients
         while h > 4 * EPS * self.clock.local and h > 0:
             taken, h = orbit.plan(h, tol)
