@@ -116,7 +116,10 @@ def test_what_is_conserved_is_conserved(monkeypatch, log10_scale, widths):
     assert np.allclose(product(run.factors), run.W, rtol=0, atol=1e-9 * np.abs(run.W).max())
 
 
-@pytest.mark.xfail(reason="some shapes end with a loss that rises by rounding", strict=False)
+@pytest.mark.xfail(
+    reason="a shape that hypothesis finds breaks one of these rules; not yet understood",
+    strict=False,
+)
 @settings(max_examples=8, deadline=None, derandomize=True)
 @given(
     m=st.integers(1, 7),
