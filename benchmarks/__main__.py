@@ -1,8 +1,9 @@
 """Make the tables: `python -m benchmarks [TABLE ...]`.
 
-The tables are scales, solvers, hundred, growth, phases, movielens, nuclear and rivals. Without
-arguments all are made, about ten minutes on one core. Set OMP_NUM_THREADS to choose the cores. They
-are printed, written to results.md, and their counts compared with those of the last commit.
+The tables are scales, solvers, hundred, growth, phases, movielens, nuclear and rivals, and for
+three factors and more depth, deepscales, deephundred and deepmovielens. Without arguments all are
+made, about a quarter of an hour on one core. Set OMP_NUM_THREADS to choose the cores. They are
+printed, written to results.md, and their counts compared with those of the last commit.
 """
 
 import resource
@@ -11,7 +12,7 @@ import sys
 import numpy as np
 from scipy.integrate import solve_ivp
 
-from benchmarks import results
+from benchmarks import depth, results
 from benchmarks.nuclear import nuclear
 from benchmarks.rivals import rivals
 from benchmarks.table import Table, timed
@@ -279,7 +280,7 @@ def movielens():
 
 
 MADE = scales, solvers, hundred, growth, phases, movielens, nuclear, rivals
-TABLES = {f.__name__: f for f in MADE}
+TABLES = {f.__name__: f for f in MADE} | depth.TABLES
 
 if __name__ == "__main__":
     wanted = sys.argv[1:] or list(TABLES)

@@ -133,8 +133,17 @@ def gradient_flow(
     such components do not depend on the scale. What it has of a component that is not complete, or
     of pairs with equal singular values, may drown in what it has of others, where both have columns
     already: then the observed entries are fitted, but signs between components are those of
-    rounding, and the run returns with `converged=False` and says so. Up to 2,000 entries of the
-    layers may be felt at once, and no line of progress is shown.
+    rounding, and the run returns with `converged=False` and says so. No line of progress is shown.
+
+    Layers with more than 1,000 entries in all are followed by products of layers alone, explicitly
+    and in Krylov spaces, meant for rtol near 1e-4. Where plateaus last longer than some thousand
+    times as long as an escape, rtol is then that of every phase by its own clock, and of the
+    lengths of plateaus. Any width is allowed: a step of the layers that W does not feel yet, or of
+    all of them at scales near that of the data, costs some h² (m + n) operations for width h, that
+    of felt columns does not depend on h. Singular values of what is not felt are returned as 0
+    once something is. Starts whose layers fall into sectors are not kept there, and a hidden
+    column that would have less than 1e-12 of some component of the data ends the run, with a reason
+    that says so.
 
     A start in a subspace that the flow cannot leave, as (A, Aᵀ) is for symmetric data in two
     factors, is followed inside it, where rounding cannot lead out. Where data have a symmetry that

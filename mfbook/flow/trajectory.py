@@ -24,7 +24,7 @@ ROUNDING = "where it ends is decided by rounding: a symmetry of data and start h
 LOST_PART = "rounding decides between components: a new hidden column has too little of one of them"
 INTERRUPTED = "interrupted"
 STEP_TOO_SMALL = "step size below rounding"
-TOO_LARGE = "W feels more entries of the layers at once than can be linearised exactly"
+TOO_LARGE = "large layers would be left with rounding alone of a component that has more to learn"
 
 
 # Those of a run that converged.
@@ -45,8 +45,8 @@ ADVICE = {
     INTERRUPTED: "run it again to go on; what there is may be read off",
     STEP_TOO_SMALL: "the error cannot be kept: ask for less with rtol, or take a start that is "
     "nearer in size to the data",
-    TOO_LARGE: "take narrower layers, or a much smaller scale, from which one hidden column is "
-    "felt after the other; or use gradient_descent",
+    TOO_LARGE: "take a larger scale, or layers of fewer than 1,000 entries, which keep such parts "
+    "as logarithms; or complete the components one by one",
     DROWNED: "double precision holds no more: raise loss_tol, or take a smaller start",
     UNBOUNDED: "the end is none to quote: W_at(t) and loss tell how it grows",
     LOST_PART: "the observed entries are fitted; for what is learned between components take a "

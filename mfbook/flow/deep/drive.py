@@ -53,8 +53,6 @@ FADED = 1e6
 
 # A march has so many steps at most, and so many operations: it hears of an interrupt at its end.
 LONGEST_MARCH, MARCH = 1000, 1e8
-# So many entries of felt layers have a Jacobian of 30 MB, whose eigenvectors take seconds.
-LARGEST = 2000
 
 
 class Path:

@@ -156,7 +156,7 @@ def flow(
 ) -> Trajectory:
     """One run from 10^log10_scale · (W_1, …, W_N); the options are those of `gradient_flow`."""
     say_that_it_compiles(__file__)
-    run = Run(problem, arrays, options)
+    run, readings = _engine(problem, arrays, options)
     path = run.path
     try:
         while not path.reason:
@@ -166,7 +166,6 @@ def flow(
                 path.reason = path.reason or trajectory.STEP_LIMIT
     except KeyboardInterrupt:
         path.reason = trajectory.INTERRUPTED
-    readings = Readings(run)
     units = run.units
     end = run.moments[-1].state
     rate = units.rate
@@ -185,6 +184,20 @@ def flow(
         readings=readings,
         dense_phase=readings.W_in,
     )
+
+
+def _engine(
+    problem: Problem, arrays: tuple[np.ndarray, ...], options: Options
+) -> tuple[Run, Readings]:
+    """The run of layers of that size, and what reads it."""
+    # It is built on this module.
+    from mfbook.flow.deep import large_run
+
+    if large_run.are_large(arrays):
+        large = large_run.LargeRun(problem, arrays, options)
+        return large, large_run.LargeReadings(large)
+    run = Run(problem, arrays, options)
+    return run, Readings(run)
 
 
 class Readings:
