@@ -18,9 +18,12 @@ from scipy.optimize import brentq
 
 from mfbook.flow import trajectory
 from mfbook.flow.deep import kernel
-from mfbook.flow.deep.drive import GROW, LEFT, LOST, SAFETY, SHRINK, Clock
+from mfbook.flow.deep.felt import LEFT
 from mfbook.flow.deep.field import Data, Gradient, joined, partial_products, slopes_along
+from mfbook.flow.deep.joining import LOST
 from mfbook.flow.deep.layers import Layers, flat, turned, unflat, without_dead
+from mfbook.flow.deep.march import GROW, SAFETY, SHRINK
+from mfbook.flow.deep.moments import Clock
 from mfbook.flow.deep.orbit import FEW, Frame, Memory, Orbit, Taken
 from mfbook.flow.deep.quiet import (
     AtRest,
