@@ -481,7 +481,7 @@ class LargePath:
     def end(self) -> str:
         return self.reason
 
-    def advance(self) -> None:
+    def advance(self, _most: int = 1) -> None:
         """One more moment, and the piece that leads on from it; or the reason why there is none."""
         state = self.state
         orbit = None
