@@ -72,10 +72,18 @@ class LargeRun(Run):
     def moments(self) -> list[Moment]:  # type: ignore[override]
         return self.path.moments
 
+    def factors(self, state: State) -> tuple[np.ndarray, ...]:  # type: ignore[override]
+        found = self.path.layers(state)
+        first = np.exp(self.log_scale) * self.arrays[0]
+        last = np.exp(self.log_scale) * self.arrays[-1]
+        first[self.data.rows] = self.units.factor * found[0]
+        last[:, self.data.cols] = self.units.factor * found[-1]
+        return (first, *(self.units.factor * layer for layer in found[1:-1]), last)
+
     def W(self, state: State) -> np.ndarray:  # type: ignore[override]
         W = np.zeros(self.problem.shape)
         if self._has_unmeasured:
-            W = product(self.factors(state))  # type: ignore[arg-type]
+            W = product(self.factors(state))
         W[np.ix_(self.data.rows, self.data.cols)] = self.units.W * self.path.W(state)
         return W
 
