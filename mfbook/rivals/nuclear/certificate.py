@@ -13,9 +13,11 @@ from numpy.typing import ArrayLike
 
 from mfbook.problems.checks import flag, real_array, require_problem
 from mfbook.problems.protocols import Problem, is_symmetric, reads_entries
-from mfbook.rivals.nuclear.data import EPS, power_of_two
+from mfbook.rivals.nuclear.data import EPS, Entries, Span, power_of_two
 
 LARGEST = float(np.finfo(float).max)
+# The identity's part in the measurements is called definite from this eigenvalue on.
+DEFINITE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +103,28 @@ def dual_bound(problem: Problem, dual: ArrayLike, *, psd: bool = False) -> float
     with np.errstate(over="ignore", divide="ignore"):
         bound = np.ldexp(pairing / (max(largest, 0.0) + allowance), of_pairing - of_sum)
     return min(float(bound), LARGEST)
+
+
+def excludes(Z: np.ndarray, data: Entries | Span) -> bool:
+    r"""Whether Z = Σ z_l X_l proves that no positive semidefinite matrix fits.
+
+    It does if Z ⪰ 0 and ⟨Z, M⟩ < 0, for ⟨Z, W⟩ ≥ 0 for all W ⪰ 0, and ⟨Z, W⟩ = ⟨Z, M⟩ for those
+    that fit. Both have to hold beyond rounding: the measurements have a positive definite
+    combination D, and enough of it is added to Z; and what targets computed from a W ⪰ 0 may lack
+    by rounding must not explain the sign.
+    """
+    where, rows, block = data.definite_block()
+    if not len(where):
+        return False
+    Z = block.normal(Z[np.ix_(where, where)] * rows[:, None] * rows)
+    Z = (Z + Z.T) / 2
+    D = block.normal(np.eye(len(where)))
+    definite, eigenvalues = np.linalg.eigvalsh(D)[0], np.linalg.eigvalsh(Z)
+    if not (np.isfinite(eigenvalues).all() and definite > DEFINITE):
+        return False
+    doubt = 8 * len(Z) * EPS * np.abs(eigenvalues).max()
+    Z = Z + (max(-eigenvalues[0], 0.0) + doubt) / definite * D
+    return math.fsum((Z * block.particular).ravel()) < -block.doubt_of_pairing(Z)
 
 
 def _weights(problem: Problem, dual: ArrayLike) -> np.ndarray:

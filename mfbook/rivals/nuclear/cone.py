@@ -18,24 +18,34 @@ STEPS = 30
 OF_ALL, OF_ROWS = 1e-13, 1e-8
 
 
-def onto_the_cone(W: np.ndarray, data: Entries | Span) -> np.ndarray | None:
+def onto_the_cone(
+    W: np.ndarray, data: Entries | Span, V: np.ndarray | None = None
+) -> np.ndarray | None:
     """A positive semidefinite matrix near W that fits the data, or None: U Uᵀ, by Gauss–Newton.
 
     How many columns U has is the rank of the minimizer. Every number that the eigenvalues of W
     suggest is tried, and of the matrices that fit the least trace is taken. All is done in units
-    of each row, for D W D is positive semidefinite with W.
+    of each row, for D W D is positive semidefinite with W. Given V, a basis of a face, the columns
+    of U stay in its span.
     """
     if not data.particular.any():
         return np.zeros_like(W)
     rows = data.row_units(W)
     scaled = data.in_row_units(rows)
+    face = None if V is None else np.linalg.qr(V / rows[:, None])[0]
     best, least = None, math.inf
     for U in _roots(W, rows):
+        U = U if face is None else face @ (face.T @ U)
         for _ in range(STEPS):
             residual, jacobian = scaled.residual_and_jacobian(U)
             if np.abs(residual).max(initial=0.0) <= 4 * EPS:
                 break
-            U = U - np.linalg.lstsq(jacobian, residual, rcond=1e-10)[0].reshape(U.shape)
+            if face is None:
+                U = U - np.linalg.lstsq(jacobian, residual, rcond=1e-10)[0].reshape(U.shape)
+                continue
+            jacobian = (face.T @ jacobian.reshape(-1, *U.shape)).reshape(len(residual), -1)
+            step = np.linalg.lstsq(jacobian, residual, rcond=1e-10)[0]
+            U = U - face @ step.reshape(-1, U.shape[1])
         U[data.zero] = 0.0
         fitted = scaled.project(U @ U.T)
         missing = np.abs(fitted - U @ U.T)

@@ -97,6 +97,25 @@ class Entries:
         """The data of D⁻¹ W D⁻¹."""
         return replace(self, particular=self.particular / rows[:, None] / rows)
 
+    def definite_block(self) -> tuple[np.ndarray, np.ndarray, Entries]:
+        """The rows that a positive semidefinite combination of the measurements reads.
+
+        For a zero on its diagonal makes a row of it zero. And their units, and the data in these.
+        """
+        where = np.flatnonzero(np.diag(self.mask))
+        block = np.ix_(where, where)
+        mask, particular, zero = self.mask[block], self.particular[block], self.zero[where]
+        rows = power_of_two(np.sqrt(np.diag(particular)))
+        data = Entries(mask, particular, mask, zero, self.unit)
+        return where, rows, data.in_row_units(rows)
+
+    def doubt_of_pairing(self, Z: np.ndarray) -> float:
+        """How far below zero rounding may bring ⟨Z, M⟩, for Z ⪰ 0 on the definite block.
+
+        Each entry of a product U Uᵀ is known to n EPS of the roots of its diagonal.
+        """
+        return float(4 * len(Z) * EPS * (np.abs(Z) * self.rounding(self.particular)).sum())
+
     def rounding(self, W: np.ndarray) -> np.ndarray:
         """What the rounding of a positive semidefinite W is relative to, entry by entry."""
         size = np.sqrt(np.maximum(np.diag(W), 0.0))
@@ -147,6 +166,20 @@ class Span:
 
     def in_row_units(self, rows: np.ndarray) -> Span:
         return self
+
+    def definite_block(self) -> tuple[np.ndarray, np.ndarray, Span]:
+        """The same: the rows that a measurement reads."""
+        where = np.flatnonzero(self.basis.any(axis=(0, 1)))
+        data = replace(
+            self,
+            basis=self.basis[:, where][:, :, where],
+            particular=self.particular[np.ix_(where, where)],
+        )
+        return where, np.ones(len(where)), data
+
+    def doubt_of_pairing(self, Z: np.ndarray) -> float:
+        """The same; a sum of products may cancel, so that half of the digits are doubted."""
+        return float(math.sqrt(EPS) * np.linalg.norm(Z) * np.linalg.norm(self.particular))
 
     def rounding(self, W: np.ndarray) -> float:
         return max(np.abs(self.particular).max(), np.abs(W).max())
