@@ -105,18 +105,18 @@ def test_entries_that_are_not_finite_are_refused(entry):
 
 @pytest.mark.parametrize("h", [1.7e308, np.inf])
 def test_a_step_so_long_that_numbers_overflow_is_rejected(h):
-    """Passive columns along an active one that rests: nothing but the length is out of range."""
+    """Passive columns along an active one: nothing but the length is out of range."""
     problem = mf.MatrixCompletion.from_text("1 20; 4 ?")
     field = parts_of(problem, units_of(problem.targets, 1.0, 0.0))[0].field
     columns = np.eye(4)[:, :2].copy(), np.full(2, -50.0), np.eye(2)
-    nodes = np.zeros((4, 4, 1))
+    nodes = np.full((4, 4, 1), 10.0)
     assert kernel.passive_step(field.arrays, nodes, *columns, h)[-1] == np.inf
     *found, error = kernel.passive_step(field.arrays, nodes, *columns, 1e-3)
-    assert error < 1e-12 and all(np.all(np.isfinite(array)) for array in found)
+    assert error < 1e-6 and all(np.all(np.isfinite(array)) for array in found)
 
 
 def test_a_flow_through_a_matrix_on_which_lapack_gives_up():
-    """20×20 of rank 3 from 10^-5, 15 active columns: the Jacobian of the sixteenth step.
+    """20×20 of rank 3 from 10^-5, 15 columns of 20 active: a Jacobian of 300 rows, near t = 3.3.
 
     With OpenBLAS 0.3 its divide and conquer raised "failed to converge" here.
     """
@@ -129,8 +129,8 @@ def test_a_flow_through_a_matrix_on_which_lapack_gives_up():
     V, _ = np.linalg.qr(rng.standard_normal((20, 20)))
     sizes = np.abs(rng.standard_normal(20))
     start = (V * np.sqrt(sizes / np.linalg.norm(sizes)),)
-    options = {"log10_scale": -5, "loss_tol": 1e-10, "max_steps": 30}
+    options = {"log10_scale": -5, "loss_tol": 1e-10, "t_max": 4.0}
     run = mf.gradient_flow(problem, start, rtol=1e-6, **options)
     finer = mf.gradient_flow(problem, start, rtol=1e-7, **options)
-    t = min(run.t[-1], finer.t[-1])
-    assert np.abs(run.W_at(t) - finer.W_at(t)).max() < 1e-5 * np.abs(truth).max()
+    assert run.t[-1] == finer.t[-1] == 4.0
+    assert np.abs(run.W - finer.W).max() < 10 * 1e-6 * np.abs(truth).max()
