@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mfbook.flow.shallow.compiled import compiled
+from mfbook.flow.shallow.eigenpairs import eigenpairs
 from mfbook.flow.shallow.gauge import EPS
 from mfbook.flow.shallow.kernel import GAUSS, LARGEST_GROWTH
 from mfbook.flow.shallow.phi import phis
@@ -265,8 +266,8 @@ def linearised(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The Jacobian and its eigenpairs."""
     J = jacobian(terms, z, dims, offsets, G)
-    values, basis = np.linalg.eigh(J)
-    return J, values, np.ascontiguousarray(basis)
+    values, basis = eigenpairs(J)
+    return J, values, basis
 
 
 @compiled
@@ -361,7 +362,7 @@ def pairs_after(
     count = len(E)
     sizes = np.empty(count)
     for k in range(len(s)):
-        values, basis = np.linalg.eigh(s[k] * E - D)
+        values, basis = eigenpairs(s[k] * E - D)
         coordinates = np.ascontiguousarray(basis.T) @ vectors[k]
         peak = -np.inf
         for i in range(count):
@@ -371,7 +372,7 @@ def pairs_after(
             continue
         for i in range(count):
             coordinates[i] = np.sign(coordinates[i]) * np.exp(sizes[i] - peak)
-        vector = np.ascontiguousarray(basis) @ coordinates
+        vector = basis @ coordinates
         length = np.sqrt(np.sum(vector * vector))
         vectors[k] = vector / length
         logs[k] += peak + np.log(length)

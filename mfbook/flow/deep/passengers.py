@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mfbook.flow.deep import kernel
+from mfbook.flow.shallow.eigenpairs import eigenpairs
 from mfbook.flow.shallow.gauge import EPS, time_to_reach
 
 # A rate below this share of the largest is rounding.
@@ -74,7 +75,7 @@ class Passenger:
         for vector, log, s in zip(self.vectors, self.logs, self.pairs.s, strict=True):
             if log == -np.inf:
                 continue
-            rates, basis = np.linalg.eigh(s * E - D)
+            rates, basis = eigenpairs(s * E - D)
             rates[np.abs(rates) <= STILL * np.abs(rates).max()] = 0.0
             start = np.ascontiguousarray(vector[:, None]), np.array([log])
             times.append(time_to_reach(*start, rates, basis, target))

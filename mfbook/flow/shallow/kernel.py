@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mfbook.flow.shallow.compiled import compiled
+from mfbook.flow.shallow.eigenpairs import eigenpairs
 from mfbook.flow.shallow.gauge import DIRECT_SPREAD, EPS, linear_flow, orthogonalise
 from mfbook.flow.shallow.phi import phis
 from mfbook.flow.shallow.rosenbrock import C2, C3, difference, inside, second_stage, third_stage
@@ -130,8 +131,7 @@ def eigh(S: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Eigenvalues, rising, and eigenvectors, each in one sector."""
     count = label.max() + 1 if label.size else 1
     if count == 1:
-        values, basis = np.linalg.eigh(S)
-        return values, np.ascontiguousarray(basis)
+        return eigenpairs(S)
     d = len(label)
     values, basis = np.zeros(d), np.zeros((d, d))
     for k in range(count):
@@ -140,7 +140,7 @@ def eigh(S: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         for a in range(len(here)):
             for b in range(len(here)):
                 part[a, b] = S[here[a], here[b]]
-        part_values, part_basis = np.linalg.eigh(part)
+        part_values, part_basis = eigenpairs(part)
         for a in range(len(here)):
             values[here[a]] = part_values[a]
             for b in range(len(here)):
@@ -174,8 +174,8 @@ def jacobian(
         for b in range(d):
             for col in range(k):
                 J[a * k + col, b * k + col] += S[a, b]
-    values, basis = np.linalg.eigh(J)
-    return J, values, np.ascontiguousarray(basis)
+    values, basis = eigenpairs(J)
+    return J, values, basis
 
 
 @compiled
@@ -240,7 +240,8 @@ def passive_step(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """The columns that W does not feel, along the active ones at the four nodes, and their error.
 
-    Magnus' method of order four; two half steps are kept, the whole step gives the error.
+    Magnus' method of order four; two half steps are kept, the whole step gives the error: inf
+    where a number is not finite.
     """
     d, count = X.shape
     S = np.empty((4, d, d))
@@ -258,6 +259,8 @@ def passive_step(
         first, second = S[2 * half], S[2 * half + 1]
         exponents[2 + 2 * half] = h / 2 * (EARLY * first + LATE * second)
         exponents[3 + 2 * half] = h / 2 * (LATE * first + EARLY * second)
+    if not np.all(np.isfinite(exponents)):
+        return X, ell, V, np.inf
     Xc, lc, Vc = X, ell, V
     Xf, lf, Vf = X, ell, V
     long = False

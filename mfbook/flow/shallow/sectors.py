@@ -22,6 +22,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
+from mfbook.flow.shallow.eigenpairs import eigenpairs
 from mfbook.flow.shallow.field import Field, SensingField, label_of
 from mfbook.flow.shallow.gauge import Graded, graded
 from mfbook.flow.shallow.kernel import FieldArrays
@@ -187,6 +188,6 @@ def falls_apart(matrices: np.ndarray) -> bool:
     live = [S / size for S, size in zip(matrices, sizes, strict=True) if size > 0]
     if not live:
         return True
-    _, basis = np.linalg.eigh(np.tensordot(rng.standard_normal(len(live)), live, axes=1))
+    _, basis = eigenpairs(np.tensordot(rng.standard_normal(len(live)), live, axes=1))
     links = np.max([np.abs(basis.T @ S @ basis) for S in live], axis=0) > COUPLED
     return connected_components(csr_array(links), directed=False)[0] > 1

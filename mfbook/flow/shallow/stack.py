@@ -12,6 +12,8 @@ from typing import Protocol
 import numpy as np
 from scipy.sparse import csr_array
 
+from mfbook.flow.shallow.eigenpairs import eigenpairs
+
 # ∇f(W) as a matrix that multiplies: sparse where a problem is large.
 Gradient = np.ndarray | csr_array
 
@@ -140,7 +142,7 @@ class Square:
         return block, block
 
     def bases(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        P = np.linalg.eigh(X)[1]
+        P = eigenpairs(np.ascontiguousarray(X))[1]
         return P, P
 
     def matrix(self, G: np.ndarray) -> np.ndarray:
@@ -151,7 +153,7 @@ class Square:
         return np.negative(out, out=out)
 
     def spectrum(self, G: np.ndarray, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return np.linalg.eigh(-G)
+        return eigenpairs(np.ascontiguousarray(-G))
 
 
 def stack_of(shape: tuple[int, int], symmetric: bool) -> Stack:
