@@ -253,22 +253,32 @@ class Growth:
 def carried_by(growth: Growth, tau: float, level: Level) -> Level:
     """A smaller level when the column has grown to τ: the column turns, and carries it along.
 
-    Hidden columns of sizes p ≪ a stay orthogonal to p/a, by what is conserved; and their own slopes
-    do not move them in this time. So the first and the last layer are carried in parallel along x
-    and y. From place to place the smallest rotation does so to second order, and its error is a
-    series in squares of the distance: with half as many places, and a quarter, two terms of it go.
+    Hidden columns of sizes p ≪ a stay orthogonal to p/a, by what is conserved. So the first and the
+    last layer are carried in parallel along x and y. From place to place the smallest rotation does
+    so to second order, and its error is a series in squares of the distance: with half as many
+    places, and a quarter, two terms of it go. By itself a level moves by (p/a)^(N−2) of itself,
+    early on, so that one slope of it, across x and y, is enough.
     """
-    out = []
-    for first, path in zip(
-        (level.layers[0], level.layers[-1].T), growth.directions(growth.places(tau)), strict=True
-    ):
-        rows = np.arange(len(first))
-        quarter, half, whole = (
-            carried_along(np.ascontiguousarray(first), rows, np.ascontiguousarray(path[::step]))
-            for step in (4, 2, 1)
-        )
-        out.append((64 * whole - 20 * half + quarter) / 45)
-    return replace(level, layers=(out[0], *level.layers[1:-1], np.ascontiguousarray(out[1].T)))
+    z, dims, offsets = flat(level.layers)
+    if 0 in dims or tau == 0.0:
+        return level
+    s = np.exp(growth.log_time(tau) + (growth.depth - 2) * level.ell)
+    slope = kernel.slope_along(np.ascontiguousarray(growth.G), z, dims, offsets)
+    first, *middle, last = unflat(z + s * slope, dims, offsets)
+    x, y = growth.directions(growth.places(tau))
+    first, last = _carried(first, x), _carried(last.T, y).T
+    return replace(level, layers=(first, *middle, np.ascontiguousarray(last)))
+
+
+def _carried(columns: np.ndarray, path: np.ndarray) -> np.ndarray:
+    """Columns across the first vector of a path, carried in parallel to its last one."""
+    unit = path[0] / np.linalg.norm(path[0])
+    across = np.ascontiguousarray(columns - unit @ (unit.T @ columns))
+    rows = np.arange(len(across))
+    quarter, half, whole = (
+        carried_along(across, rows, np.ascontiguousarray(path[::step])) for step in (4, 2, 1)
+    )
+    return (64 * whole - 20 * half + quarter) / 45
 
 
 def projected(G: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
