@@ -8,7 +8,7 @@ import numpy as np
 
 from mfbook.flow.deep.layers import State
 from mfbook.flow.deep.passengers import Flow
-from mfbook.flow.deep.plateau import Growth, along, taylor_step
+from mfbook.flow.deep.plateau import Growth, along, carried_by, taylor_step
 
 
 class Wait:
@@ -51,13 +51,17 @@ class Plateau:
 
 
 class Alone:
-    """The linear growth of one column of rank one, in the time τ = ∫ a^(N−2) dt."""
+    """The linear growth of one column of rank one, in the time τ = ∫ a^(N−2) dt.
+
+    The other levels are carried along as it turns.
+    """
 
     def __init__(self, state: State, growth: Growth, length: float) -> None:
         self.state, self.growth, self.length = state, growth, length
 
     def at(self, local: float) -> State:
-        return replace(self.state, levels=(self.growth.at(local), *self.state.levels[1:]))
+        others = (carried_by(self.growth, local, level) for level in self.state.levels[1:])
+        return replace(self.state, levels=(self.growth.at(local), *others))
 
     def local_of(self, dt: float) -> float:
         return self.growth.tau_of_time(float(np.log(dt)), self.length) if dt > 0 else 0.0

@@ -19,7 +19,9 @@ import numpy as np
 
 from mfbook.flow.deep import kernel
 from mfbook.flow.deep.layers import Layers, Level, State, flat, sizes_of, unflat
+from mfbook.flow.deep.march import carried_along
 from mfbook.flow.deep.passengers import Pairs
+from mfbook.flow.shallow.gauge import EPS
 
 ORDER = 24
 # The last terms of a Taylor series, relative to every hidden column: what a plateau makes wrong
@@ -36,6 +38,11 @@ NOTHING = 1e-13
 PANEL, NODES = 0.5, 12
 # The integrand of time falls like a^-(N−2): beyond this many powers of e nothing is added.
 LAST = 45.0
+
+# The direction of a column that grows alone is followed at so many places in the time that it
+# takes two of its modes to grow apart by a factor e; modes that are smaller than the largest by so
+# many powers of e, and slower, turn it no more. Places are a multiple of four, see `carried_by`.
+PLACES, GONE = 8, 36.0
 
 
 def taylor_step(level: Level, G: np.ndarray, longest: float) -> tuple[np.ndarray, float]:
@@ -173,6 +180,31 @@ class Growth:
             low, high = (middle, high) if self.log_time(middle) < log_t else (low, middle)
         return high
 
+    def places(self, tau: float) -> np.ndarray:
+        """Times from 0 to τ, as dense as the column turns: panels of `PLACES` equal steps."""
+        rates = np.concatenate([r for r, _, _, _ in self.modes])
+        logs = np.concatenate([log for _, _, _, log in self.modes])
+        found, low = [np.zeros(1)], 0.0
+        while low < tau:
+            now = logs + rates * low
+            there = rates[now >= now.max() - GONE]
+            spread = float(there.max() - there.min())
+            high = min(low + 1 / spread, tau) if spread * tau > EPS else tau
+            found.append(np.linspace(low, high, PLACES + 1)[1:])
+            low = high
+        return np.concatenate(found)
+
+    def directions(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """x and y of the column, up to their sizes, at all those τ: (places, m, 1), (…, n, 1)."""
+        m, n = self.G.shape
+        x, y = np.zeros((len(places), m, 1)), np.zeros((len(places), n, 1))
+        log_a = np.array([self.log_size(tau) for tau in places])
+        for (rows, cols), (rates, basis, signs, logs) in zip(self.blocks, self.modes, strict=True):
+            sizes = logs + np.multiply.outer(places, rates) - log_a[:, None]
+            parts = (signs * np.exp(sizes)) @ basis.T
+            x[:, rows, 0], y[:, cols, 0] = parts[:, : len(rows)], parts[:, len(rows) :]
+        return x, y
+
     def parts(self, tau: float) -> list[tuple[np.ndarray, float]]:
         """(x, sign · y) of every component, of size one, and the logarithm of its size."""
         found = []
@@ -216,6 +248,37 @@ class Growth:
             tuple(B * shrink for B in self.level.into),
             tuple(D * shrink for D in self.level.out_of),
         )
+
+
+def carried_by(growth: Growth, tau: float, level: Level) -> Level:
+    """A smaller level when the column has grown to τ: the column turns, and carries it along.
+
+    Hidden columns of sizes p ≪ a stay orthogonal to p/a, by what is conserved. So the first and the
+    last layer are carried in parallel along x and y. From place to place the smallest rotation does
+    so to second order, and its error is a series in squares of the distance: with half as many
+    places, and a quarter, two terms of it go. By itself a level moves by (p/a)^(N−2) of itself,
+    early on, so that one slope of it, across x and y, is enough.
+    """
+    z, dims, offsets = flat(level.layers)
+    if 0 in dims or tau == 0.0:
+        return level
+    s = np.exp(growth.log_time(tau) + (growth.depth - 2) * level.ell)
+    slope = kernel.slope_along(np.ascontiguousarray(growth.G), z, dims, offsets)
+    first, *middle, last = unflat(z + s * slope, dims, offsets)
+    x, y = growth.directions(growth.places(tau))
+    first, last = _carried(first, x), _carried(last.T, y).T
+    return replace(level, layers=(first, *middle, np.ascontiguousarray(last)))
+
+
+def _carried(columns: np.ndarray, path: np.ndarray) -> np.ndarray:
+    """Columns across the first vector of a path, carried in parallel to its last one."""
+    unit = path[0] / np.linalg.norm(path[0])
+    across = np.ascontiguousarray(columns - unit @ (unit.T @ columns))
+    rows = np.arange(len(across))
+    quarter, half, whole = (
+        carried_along(across, rows, np.ascontiguousarray(path[::step])) for step in (4, 2, 1)
+    )
+    return (64 * whole - 20 * half + quarter) / 45
 
 
 def projected(G: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
