@@ -416,15 +416,20 @@ def taylor(
 def taylor_length(
     series: np.ndarray, dims: np.ndarray, offsets: np.ndarray, tolerance: float
 ) -> float:
-    """How long a step keeps the last two terms below `tolerance` of every hidden column."""
-    order = len(series) - 1
-    h = np.inf
+    """How long a step keeps the last two terms below `tolerance` of every hidden column.
+
+    Where a gradient is so small that they underflow, two of those before them.
+    """
+    h, found = np.inf, 0
     sizes = column_sizes(series[0], dims, offsets)
-    for k in (order - 1, order):
+    for k in range(len(series) - 1, 0, -1):
         last = column_sizes(series[k], dims, offsets)
         for c in range(len(sizes)):
             if last[c] > 0.0 and sizes[c] > 0.0:
                 h = min(h, (tolerance * sizes[c] / last[c]) ** (1.0 / k))
+        found += last.max() > 0.0
+        if found == 2:
+            break
     return h
 
 
