@@ -65,6 +65,15 @@ def test_a_truth_of_rank_three_is_not_missed(share, number, gap, unit):
     assert found.value < np.trace(problem.truth)
 
 
+@pytest.mark.parametrize(("share", "number"), [(0.35, 8), (0.4, 9)])
+def test_a_rough_answer_in_the_face_is_moved_onto_the_data_there(share, number):
+    problem = middle_problem(share, number)
+    found = mf.min_nuclear_norm(problem, tol=1e-3)
+    assert np.array_equal(found.W[problem.mask], problem.values[problem.mask])
+    assert np.linalg.eigvalsh(found.W)[0] >= -1e-13 * found.value
+    assert found.gap <= 0.02 * found.value
+
+
 @given(seed=SEEDS, unit=st.sampled_from(UNITS))
 @settings(max_examples=30, deadline=None)
 def test_what_a_low_rank_fits_is_found(seed, unit):
@@ -137,6 +146,16 @@ def test_a_proof_has_to_be_one():
     assert not excludes(Z, affine_set(rounded, True))  # by rounding only
     assert mf.min_nuclear_norm(rounded).value == 2.0
     assert not excludes(np.full((2, 2), np.nan), indefinite)
+    # What is negative on (1, 1) by 5e-11 pairs negatively with ones, which fit themselves.
+    assert not excludes(np.array([[1.0, -1.0], [-1.0, 1.0 - 1e-10]]), singular)
+
+
+@pytest.mark.parametrize(("last_digits", "proved"), [(40, False), (1000, True)])
+def test_what_rounding_explains_is_no_proof(last_digits, proved):
+    """⟨Z, M⟩ is −80 EPS: 64 go to the rounding of Z's eigenvalues, the rest to that of M."""
+    off = 1.0 + last_digits * np.finfo(float).eps
+    problem = mf.SymmetricCompletion([[1.0, off], [off, 1.0]], np.ones((2, 2), dtype=bool))
+    assert excludes(np.array([[1.0, -1.0], [-1.0, 1.0]]), affine_set(problem, True)) == proved
 
 
 def test_measurements_exclude_as_entries_do():
