@@ -2,7 +2,8 @@
 
 `minimum` reads the problem as an affine set (`data`), asks the solvers (`interior_point`,
 `douglas_rachford`), moves what they say onto the data (`cone`, where W has to be positive
-semidefinite), and lets `certificate` measure how far from the minimum it can be.
+semidefinite; `face`, where the data leave it a face of the cone only), and lets `certificate`
+measure how far from the minimum it can be.
 """
 
 from mfbook.rivals.nuclear.certificate import Certified, dual_bound

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mfbook.rivals.nuclear.data import Entries, Span
 
 if TYPE_CHECKING:  # SciPy is imported where it is needed first
-    from scipy.sparse import csc_matrix
+    from scipy.sparse import coo_matrix, csc_matrix
 
 
 def interior_point(data: Entries | Span, psd: bool, tol: float) -> tuple[np.ndarray, np.ndarray]:
@@ -27,16 +27,13 @@ def interior_point(data: Entries | Span, psd: bool, tol: float) -> tuple[np.ndar
     m, n = data.particular.shape
     size = m if psd else m + n
     spread = data.normal_basis(psd).tocoo()
-    i, j = np.divmod(spread.row, n)
-    # Off-diagonal entries of the triangle stand times √2.
-    if psd:
-        upper = i <= j
-        i, j, column = i[upper], j[upper], spread.col[upper]
-        weight = np.where(i < j, math.sqrt(2), 1.0) * spread.data[upper]
-    else:
-        j, column, weight = m + j, spread.col, -math.sqrt(2) * spread.data
     lines = size * (size + 1) // 2
-    A = csc_matrix((weight, (_place(i, j), column)), shape=(lines, spread.shape[1]))
+    if psd:
+        A = _triangles(spread, n)
+    else:
+        i, j = np.divmod(spread.row, n)
+        weight = -math.sqrt(2) * spread.data
+        A = csc_matrix((weight, (_place(i, m + j), spread.col)), shape=(lines, spread.shape[1]))
     b = np.zeros(lines)
     diagonal = np.arange(size)
     b[_place(diagonal, diagonal)] = 1.0
@@ -54,7 +51,7 @@ def least_pairing(data: Entries | Span) -> tuple[np.ndarray, np.ndarray, float]:
 
         min ⟨Z, M⟩  s.t.  Z ⪰ 0, tr Z = 1    =    max λ  s.t.  W fits, W − λI ⪰ 0
 
-    Returned are Z, W − λI and λ.
+    Returned are Z, W − λI and λ, which is relative to the largest |M_ij|.
     """
     import clarabel
     from scipy.sparse import csc_matrix, vstack
@@ -62,13 +59,8 @@ def least_pairing(data: Entries | Span) -> tuple[np.ndarray, np.ndarray, float]:
     scale = np.abs(data.particular).max()
     n = len(data.particular)
     spread = data.normal_basis(psd=True)
-    entries = spread.tocoo()
-    i, j = np.divmod(entries.row, n)
-    upper = i <= j
-    i, j, column = i[upper], j[upper], entries.col[upper]
-    weight = np.where(i < j, math.sqrt(2), 1.0) * entries.data[upper]
-    A = csc_matrix((-weight, (_place(i, j), column)), shape=(n * (n + 1) // 2, spread.shape[1]))
-    A = vstack([csc_matrix(spread.T @ np.eye(n).ravel()), A]).tocsc()
+    of_trace = csc_matrix(spread.T @ np.eye(n).ravel())
+    A = vstack([of_trace, -_triangles(spread.tocoo(), n)]).tocsc()
     b = np.zeros(A.shape[0])
     b[0] = 1.0
     q = spread.T @ data.particular.ravel() / scale
@@ -78,7 +70,7 @@ def least_pairing(data: Entries | Span) -> tuple[np.ndarray, np.ndarray, float]:
 
 
 def _clarabel(
-    q: np.ndarray, A: csc_matrix, b: np.ndarray, cones: list, tol: float
+    q: np.ndarray, A: csc_matrix, b: np.ndarray, cones: list[Any], tol: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """x of  min qᵀx  s.t.  b − A x in the cones,  and its multiplier."""
     import clarabel
@@ -90,6 +82,18 @@ def _clarabel(
     empty = csc_matrix((len(q), len(q)))
     solution = clarabel.DefaultSolver(empty, q, A, b, cones, settings).solve()
     return np.array(solution.x), np.array(solution.z)
+
+
+def _triangles(spread: coo_matrix, n: int) -> csc_matrix:
+    """The symmetric (n, n) matrices in the columns of `spread` as Clarabel keeps them."""
+    from scipy.sparse import csc_matrix
+
+    i, j = np.divmod(spread.row, n)
+    upper = i <= j
+    i, j, column = i[upper], j[upper], spread.col[upper]
+    # Off-diagonal entries of the triangle stand times √2.
+    weight = np.where(i < j, math.sqrt(2), 1.0) * spread.data[upper]
+    return csc_matrix((weight, (_place(i, j), column)), shape=(n * (n + 1) // 2, spread.shape[1]))
 
 
 def _square(z: np.ndarray, n: int) -> np.ndarray:

@@ -122,15 +122,13 @@ def min_nuclear_norm(
             best = found
         if best and best.gap <= good * best.value:
             break
-    if not psd or (best and best.converged):
+    if best and (best.converged or not psd):
         return best
     Z = np.zeros_like(data.particular)
     if len(Z) <= FACE_LIMIT:
         face, Z = exposed(data)
-        for W_of_face, S_of_face in _proposals_in(face, data, tol):
-            found = _certified(
-                problem, data, W_of_face, S_of_face, psd, IN_FACE, tol or ENOUGH, face.V
-            )
+        for in_face in _proposals_in(face, data, tol) if face else ():
+            found = _certified(problem, data, *in_face, psd, IN_FACE, tol or ENOUGH, face)
             if found and (best is None or found.gap < best.gap):
                 best = found
     if best is None:
@@ -159,11 +157,9 @@ def _none_was_found(problem: Problem, data: Entries | Span, S: np.ndarray, Z: np
 
 
 def _proposals_in(
-    face: Face | None, data: Entries | Span, tol: float | None
+    face: Face, data: Entries | Span, tol: float | None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Matrices and dual points from the problem in the face."""
-    if face is None:
-        return
     reduced = face.reduced(data)
     for aim in (1e-11, 1e-9) if tol is None else (tol,):
         R, S = interior_point(reduced, True, aim)
@@ -202,10 +198,10 @@ def _certified(
     psd: bool,
     solver: str,
     enough: float,
-    V: np.ndarray | None = None,
+    face: Face | None = None,
 ) -> Certified | None:
     """W moved onto the data, S made a dual point, and how far apart they are; None off the cone."""
-    fitted = onto_the_cone(W, data, V) if psd else data.project(W)
+    fitted = onto_the_cone(W, data, face.V if face else None) if psd else data.project(W)
     if fitted is None:
         return None
     with np.errstate(over="ignore"):
