@@ -7,6 +7,7 @@ import pytest
 
 from mfbook.flow import gradient_flow, trajectory
 from mfbook.flow import limit as limits
+from mfbook.flow.deep import drive
 from mfbook.flow.limit import deep_limit
 from mfbook.models import small_init
 from mfbook.problems import MatrixCompletion, examples
@@ -31,6 +32,57 @@ def test_the_flow_from_tiny_starts_follows_it(name, depth):
         times = sorted({round(10 ** (a + (depth - 2) * log10_scale), 7) for a in arrivals})
         # Steps inside a set of rank r come in no time at all on this clock.
         assert np.allclose(times, np.cumsum(limit.waiting_times), rtol=1e-7, atol=2e-7)
+
+
+def close_pairs(depth, holes=()):
+    """Data with σ_2/σ_1 = 0.95 (N = 3) or 0.9, without the entries of `holes`, and a start."""
+    rng = np.random.default_rng(5)
+    U, V = (np.linalg.qr(rng.standard_normal((3, 3)))[0] for _ in range(2))
+    mask = np.ones((3, 3), dtype=bool)
+    for hole in holes:
+        mask[hole] = False
+    values = (U * ([3, 2.85, 1.5] if depth == 3 else [3, 2.7, 2.5])) @ V.T
+    problem = MatrixCompletion(values, mask, loss="half")
+    return problem, small_init((3, 3), depth=depth, rng=rng)
+
+
+def arrivals(problem, factors, log10_scale, rtol):
+    """log₁₀ of α^(N−2) T for all escapes."""
+    run = gradient_flow(problem, factors, log10_scale=log10_scale, rtol=rtol)
+    shift = (len(factors) - 2) * log10_scale
+    return np.array([phase.log10_arrival + shift for phase in run.phases[1:]])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("depth", "near", "nearer"), [(3, -6, -7), (4, -5, -6)])
+def test_a_column_that_leaves_alone_carries_the_others_along(depth, near, nearer):
+    """Where singular values are close it turns over any number of decades, and they with it.
+
+    At the larger scales all columns are felt together before one is alone. Times are right to
+    α, of which the first power is extrapolated away, and to ten times rtol.
+    """
+    problem, factors = close_pairs(depth)
+    before, after = (arrivals(problem, factors, scale, 1e-8) for scale in (near, nearer))
+    expected = after + (after - before) / 9
+    far = arrivals(problem, factors, -100, 1e-8)
+    limit = np.log10(np.cumsum(deep_limit(problem, factors, rtol=1e-8).waiting_times))
+    assert len(expected) == 3
+    assert np.abs(far - expected).max() < 1e-7 and np.abs(limit - expected).max() < 1e-7
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("holes", [(), [(2, 2)]])
+@pytest.mark.parametrize("depth", [3, 4])
+def test_a_column_leaves_alone_as_it_leaves_with_the_others(monkeypatch, depth, holes):
+    """From 1e-16 all columns still fit into one Taylor series, over all the decades.
+
+    The orbit between two plateaus, by its rtol, moves the time of the second by 0.43 rtol in log₁₀.
+    """
+    problem, factors = close_pairs(depth, holes)
+    alone = arrivals(problem, factors, -16, 1e-8)
+    monkeypatch.setattr(drive, "is_alone", lambda layers: False)
+    together = arrivals(problem, factors, -16, 1e-8)
+    assert len(alone) >= 2 and np.abs(alone - together).max() < 4.3e-9
 
 
 def test_waiting_times_are_those_of_a_closed_form():

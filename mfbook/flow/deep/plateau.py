@@ -7,7 +7,8 @@ with |x| = |c_j| = |y| = a, and in τ = ∫ a^{N−2} dt it grows linearly,
 
     d/dτ (x, y) = S (x, y),   S = [[0, −G], [−Gᵀ, 0]],
 
-over any number of decades: every coordinate along an eigenvector of S is kept as a logarithm.
+over any number of decades: every coordinate along an eigenvector of S is kept as a logarithm. Where
+singular values of G are close it turns all the way, and the smaller columns with it.
 """
 
 from __future__ import annotations
