@@ -126,14 +126,15 @@ def gradient_flow(
     advanced together by the same method of order five, with W_jᵀW_j − W_{j+1}W_{j+1}ᵀ, which the
     flow conserves, restored after every step. Where they rest, what is smaller follows a flow
     without a scale by Taylor series, and one hidden column, once it has outgrown the others, its
-    exact linear flow, in which it turns and carries the others along. Entries that no path of entries links to others (of the layers, and of ∇f)
-    form sectors, which are kept; a start whose part that would have to grow only fades is said to
-    be stuck. There is no second run that would notice other symmetries. What a hidden column has of
-    the singular pairs of a complete component is kept as a logarithm for each, so signs between
-    such components do not depend on the scale. What it has of a component that is not complete, or
-    of pairs with equal singular values, may drown in what it has of others, where both have columns
-    already: then the observed entries are fitted, but signs between components are those of
-    rounding, and the run returns with `converged=False` and says so. No line of progress is shown.
+    exact linear flow, in which it turns and carries the others along. Entries that no path of
+    entries links to others (of the layers, and of ∇f) form sectors, which are kept; a start whose
+    part that would have to grow only fades is said to be stuck. There is no second run that would
+    notice other symmetries. What a hidden column has of the singular pairs of a complete component
+    is kept as a logarithm for each, so signs between such components do not depend on the scale.
+    What it has of a component that is not complete, or of pairs with equal singular values, may
+    drown in what it has of others, where both have columns already: then the observed entries are
+    fitted, but signs between components are those of rounding, and the run returns with
+    `converged=False` and says so. No line of progress is shown.
 
     Layers with more than 1,000 entries in all are followed by products of layers alone, explicitly
     and in Krylov spaces, meant for rtol near 1e-4. Where plateaus last longer than some thousand

@@ -13,6 +13,8 @@ from scipy.integrate import quad
 from scipy.stats import ortho_group
 
 from mfbook.flow import gradient_flow, trajectory
+from mfbook.flow.deep import kernel
+from mfbook.flow.deep.layers import flat
 from mfbook.flow.taylor import taylor_flow
 from mfbook.models import small_init
 from mfbook.models.product import product
@@ -276,3 +278,16 @@ def test_time_ends_where_it_is_asked_to():
         assert run.reason == trajectory.TIME_LIMIT
         assert run.t[-1] == pytest.approx(t_max, rel=1e-9)
         assert np.abs(run.W - whole.W_at(t_max)).max() < 1e-5 * 6
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-14, 1e-30, 1e-100])
+def test_a_step_on_a_plateau_has_a_length_however_small_the_gradient(size):
+    """The 24th coefficient of its series is of the order of the 24th power, and underflows."""
+    layers = tuple(np.random.default_rng(0).standard_normal((3, 2, 2)))
+    z, dims, offsets = flat(layers)
+    G = np.array([[1.0, 0.5], [0.2, -0.7]])
+    whole, small = (
+        kernel.taylor_length(kernel.taylor(g * G, z, dims, offsets, 24), dims, offsets, 1e-17)
+        for g in (1.0, size)
+    )
+    assert 0 < small * size <= 2 * whole
