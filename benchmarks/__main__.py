@@ -14,6 +14,7 @@ from scipy.integrate import solve_ivp
 
 from benchmarks import depth, results
 from benchmarks.nuclear import nuclear
+from benchmarks.problems import low_rank
 from benchmarks.rivals import rivals
 from benchmarks.table import Table, timed
 from mfbook.flow import gradient_flow
@@ -160,15 +161,7 @@ def solvers():
 def synthetic(m, n, rank, count, width, seed=0, decay=1.0):
     """A rank-`rank` matrix of mean square 1, `count` entries observed, and a Gaussian start."""
     rng = np.random.default_rng(seed)
-    U, V = rng.standard_normal((m, rank)), rng.standard_normal((n, rank))
-    if decay != 1.0:
-        U, V = np.linalg.qr(U)[0] * decay ** np.arange(rank), np.linalg.qr(V)[0]
-    truth = U @ V.T
-    truth /= np.sqrt(np.mean(truth**2))
-    mask = np.zeros(m * n, dtype=bool)
-    mask[rng.choice(m * n, count, replace=False)] = True
-    mask = mask.reshape(m, n)
-    problem = MatrixCompletion(np.where(mask, truth, np.nan), mask, loss="half", truth=truth)
+    problem = low_rank(rng, m, n, rank, count, decay)
     return problem, small_init((m, n), width=width, rng=rng)
 
 

@@ -12,11 +12,12 @@ import numba
 import numpy as np
 from scipy.integrate import solve_ivp
 
+from benchmarks.problems import low_rank
 from benchmarks.table import Table
 from mfbook.flow import gradient_flow
 from mfbook.flow.taylor import taylor_flow
 from mfbook.models import product, small_init
-from mfbook.problems import MatrixCompletion, examples
+from mfbook.problems import examples
 
 # Of descent: longer runs are reported as not reached. Explicit methods get as many evaluations.
 MOST_ITERATIONS, MOST_EVALUATIONS = 2_000_000, 200_000
@@ -227,20 +228,6 @@ def scales():
     return table
 
 
-def low_rank(m, n, rank, count, decay=1.0):
-    """A matrix of mean square 1 with singular values that fall by a factor, some entries seen."""
-    rng = np.random.default_rng(0)
-    U, V = rng.standard_normal((m, rank)), rng.standard_normal((n, rank))
-    if decay != 1.0:
-        U, V = np.linalg.qr(U)[0] * decay ** np.arange(rank), np.linalg.qr(V)[0]
-    truth = U @ V.T
-    truth /= np.sqrt(np.mean(truth**2))
-    mask = np.zeros(m * n, dtype=bool)
-    mask[rng.choice(m * n, count, replace=False)] = True
-    mask = mask.reshape(m, n)
-    return MatrixCompletion(np.where(mask, truth, np.nan), mask, loss="half", truth=truth)
-
-
 def descend(problem, factors, lr, loss_tol, most):
     """Plain gradient descent of any depth; iterations, W, and how it ended."""
     # A bare loop and not mf.gradient_descent, which keeps records: descent is timed at its best.
@@ -282,7 +269,7 @@ HUNDRED_RTOL, HUNDRED_LOSS = 1e-4, 1e-8
 
 def hundred_start(depth):
     """100×100 of rank 5, 2,000 entries, width 100, and the scale of ‖W(0)‖_F = 1e-3."""
-    problem = low_rank(100, 100, 5, 2000)
+    problem = low_rank(np.random.default_rng(0), 100, 100, 5, 2000)
     factors = small_init((100, 100), depth=depth, rng=1)
     return problem, factors, np.log10(1e-3 / np.linalg.norm(product(factors))) / depth
 
@@ -336,7 +323,7 @@ def deep_movielens():
         counted=("rank", "steps", "gradients", "ended"),
         measured=("error", "peak MB", "seconds"),
     )
-    problem = low_rank(943, 1682, 5, 100_000, decay=1 / 1.5)
+    problem = low_rank(np.random.default_rng(0), 943, 1682, 5, 100_000, decay=1 / 1.5)
     for width in (12, 100):
         factors = small_init(problem, depth=3, width=width, rng=1)
         run, seconds = timed(
