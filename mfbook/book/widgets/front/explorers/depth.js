@@ -4,7 +4,7 @@
 mflive.explorers.depth = (() => {
   const { el, fitted } = mflive.dom;
   const { digits, power, spoken, list } = mflive.numbers;
-  const { slider, number, choice, written } = mflive.controls;
+  const { slider, choice, written } = mflive.controls;
   const runs = mflive.runs;
   const DEPTHS = [2, 3, 4];
   const WORDS = { 2: "two", 3: "three", 4: "four" };
@@ -12,7 +12,6 @@ mflive.explorers.depth = (() => {
   // Where the Python engine answers, which needs no layer as it stands.
   const FURTHER = [-6, -10, -30, -100];
   const LARGEST = 4;
-  const LARGEST_SEED = 999999;
 
   const q = null;
   const EXAMPLES = {
@@ -116,11 +115,8 @@ mflive.explorers.depth = (() => {
         changed();
       },
     });
-    const seed = number({
-      label: "seed",
+    const seed = mflive.controls.seed({
       value: state.seed,
-      min: 0,
-      max: LARGEST_SEED,
       onchange: (value) => {
         state.seed = value;
         changed();
@@ -237,7 +233,7 @@ mflive.explorers.depth = (() => {
     question: "What do more factors change?",
     begin,
     refuse: ({ seed, scale, cells }) =>
-      !(Number.isInteger(seed) && seed >= 0 && seed <= LARGEST_SEED) || !STOPS.includes(scale)
+      !mflive.controls.isSeed(seed) || !STOPS.includes(scale)
         ? "The link holds a scale or a seed that is no stop of the controls."
         : large(cells),
   };

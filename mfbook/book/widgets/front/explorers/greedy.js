@@ -4,11 +4,10 @@
 mflive.explorers.greedy = (() => {
   const { el, fitted, reachable } = mflive.dom;
   const { digits, power, raised, list } = mflive.numbers;
-  const { number, choice, written } = mflive.controls;
+  const { choice, written } = mflive.controls;
   const runs = mflive.runs;
   const { product } = mflive.linalg;
   const FRAMES = 160;
-  const LARGEST_SEED = 999999;
   const { UNBOUNDED, ROUNDING } = mflive.REASONS;
   // Rates that differ by less share are told as equal, or as nearly equal.
   const TIED = 1e-6;
@@ -166,11 +165,8 @@ mflive.explorers.greedy = (() => {
         changed();
       },
     });
-    const seed = number({
-      label: "seed",
+    const seed = mflive.controls.seed({
       value: state.seed,
-      min: 0,
-      max: LARGEST_SEED,
       onchange: (value) => {
         state.seed = value;
         changed();
@@ -603,7 +599,7 @@ mflive.explorers.greedy = (() => {
     question: "Does the flow from almost nothing follow the greedy path, and where it does not, why?",
     begin,
     refuse: ({ seed, scale }) =>
-      !(Number.isInteger(seed) && seed >= 0 && seed <= LARGEST_SEED) || !runs.SCALES.includes(scale)
+      !mflive.controls.isSeed(seed) || !runs.SCALES.includes(scale)
         ? "The link holds a scale or a seed that is no stop of the controls."
         : "",
   };

@@ -4,10 +4,9 @@
 mflive.explorers.matrix = (() => {
   const { el, fitted } = mflive.dom;
   const { power, counted } = mflive.numbers;
-  const { button, number, grid } = mflive.controls;
+  const { button, number, grid, LARGEST_SEED } = mflive.controls;
   const runs = mflive.runs;
   const TINY = -100;
-  const LARGEST_SEED = 999999;
 
   // A matrix of this rank with small whole numbers as its factors, and where it is observed.
   function draw({ rows, columns, rank, entries, seed }) {
@@ -144,11 +143,8 @@ mflive.explorers.matrix = (() => {
         follow();
       },
     });
-    const seed = number({
-      label: "seed",
+    const seed = mflive.controls.seed({
       value: state.seed,
-      min: 0,
-      max: LARGEST_SEED,
       onchange: (value) => {
         state.seed = value;
         changed();
@@ -342,7 +338,7 @@ mflive.explorers.matrix = (() => {
     question: "Which of all the matrices that fit does each way of completing choose?",
     begin,
     refuse: ({ seed, scale }) =>
-      !(Number.isInteger(seed) && seed >= 0 && seed <= LARGEST_SEED)
+      !mflive.controls.isSeed(seed)
         ? "The link holds no seed from 0 to 999999."
         : !(scale <= 0 && scale >= -10000)
           ? "The link holds no scale from −10000 to 0."

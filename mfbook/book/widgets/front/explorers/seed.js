@@ -4,7 +4,7 @@
 mflive.explorers.seed = (() => {
   const { el, svg, fitted } = mflive.dom;
   const { digits, power } = mflive.numbers;
-  const { slider, number, button } = mflive.controls;
+  const { slider, number, button, LARGEST_SEED } = mflive.controls;
   const runs = mflive.runs;
   const STOPS = [0, -1, -2, -3, -4, -6, -8, -10, -15, -20];
   const ANGLES = Array.from({ length: 37 }, (_, k) => 5 * k);
@@ -81,7 +81,7 @@ mflive.explorers.seed = (() => {
         changed();
       },
     });
-    const seed = number({ label: "a seed", value: state.seed, min: 0, max: 999999 });
+    const seed = number({ label: "a seed", value: state.seed, min: 0, max: LARGEST_SEED });
     const told = el("span", { class: "mfx-told" });
     const plot = el("div", { class: "mfx-plot" });
     const clock = el("div", { class: "mfx-figure" });

@@ -229,5 +229,22 @@ mflive.controls = (() => {
     };
   }
 
-  return { slider, scale, button, number, choice, grid, written };
+  // The field of a seed, and whether a link names one.
+  const LARGEST_SEED = 999999;
+  const seed = ({ value, onchange }) =>
+    number({ label: "seed", value, min: 0, max: LARGEST_SEED, onchange });
+  const isSeed = (value) => Number.isInteger(value) && value >= 0 && value <= LARGEST_SEED;
+
+  return {
+    slider,
+    scale,
+    button,
+    number,
+    choice,
+    grid,
+    written,
+    seed,
+    isSeed,
+    LARGEST_SEED,
+  };
 })();
