@@ -5,6 +5,7 @@ import re
 from contextlib import chdir
 from functools import cache
 
+import matplotlib.pyplot as plt
 import pytest
 import yaml
 
@@ -103,6 +104,7 @@ class Unbroken:
     def run(self, source: str) -> None:
         with chdir(self.chapter.source.parent):  # where a chapter finds its data
             exec(compile(source, self.chapter.source.name, "exec"), self.namespace)
+        plt.close("all")  # as a notebook does after every cell
 
     def run_up_to(self, first: int) -> None:
         for source in self.cells[self.done : first]:
