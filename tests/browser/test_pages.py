@@ -84,10 +84,3 @@ def test_page_opened_as_a_file(browser, html):
         assert not raw_tex(page)
         assert page.locator("mjx-container svg").count() > 0
         assert not wrong
-
-
-def test_search_finds_a_word_of_the_book(browser, site):
-    with watched(browser, site) as (page, wrong):
-        load(page, f"{site}/search.html?q=matrix")
-        page.locator("#search-results li a").first.wait_for()
-        assert not wrong
