@@ -20,6 +20,7 @@ import numpy as np
 
 import mfbook as mf
 from mfbook.flow.trajectory import LOSS_REACHED, UNBOUNDED
+from mfbook.problems.populations import CLASSES, problem_of_class
 from studies.provenance import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,32 +33,11 @@ LOSS_TOL, SEEN = 1e-12, 1e-3
 MAX_STEPS = 20_000
 
 
-CLASSES = {
-    "tree, rank 1": (1, 7, "connected"),
-    "connected with cycles, rank 1": (1, 9, "connected"),
-    "connected, rank 2": (2, 12, "connected"),
-    "complete components, rank 2": (2, None, "complete-bipartite"),
-    "incomplete components, rank 2": (2, 8, "disconnected"),
-}
-
-
 def problems() -> list[tuple[str, mf.MatrixCompletion]]:
-    """The classes in turn, with what is observed in every row and every column."""
+    """The classes in turn."""
     rng = np.random.default_rng(SEED)
-    return [(kind, _drawn(rng, kind)) for kind in list(CLASSES) * (COUNT // len(CLASSES))]
-
-
-def _drawn(rng: np.random.Generator, kind: str) -> mf.MatrixCompletion:
-    rank, size, wanted = CLASSES[kind]
-    truth = mf.populations.random_low_rank(rng, (4, 4), rank)
-    while True:
-        if size is None:
-            mask = mf.populations.random_block_mask(rng, 4)
-        else:
-            mask = mf.populations.random_mask(rng, (4, 4), size)
-        everywhere = mask.any(axis=0).all() and mask.any(axis=1).all()
-        if everywhere and mf.connectivity(mask) == wanted:
-            return mf.MatrixCompletion(truth, mask, loss="half", truth=truth)
+    kinds = list(CLASSES) * (COUNT // len(CLASSES))
+    return [(kind, problem_of_class(rng, kind, loss="half")) for kind in kinds]
 
 
 def learned(problem: mf.MatrixCompletion, index: int, depth: int, exponent: int) -> dict[str, Any]:

@@ -98,6 +98,38 @@ def random_block_problem(
     return MatrixCompletion(M[rows][:, cols], mask[rows][:, cols])
 
 
+# Five classes of 4×4 data: the rank of the truth, how many entries are observed, and how they are
+# connected.
+CLASSES = {
+    "tree, rank 1": (1, 7, "connected"),
+    "connected with cycles, rank 1": (1, 9, "connected"),
+    "connected, rank 2": (2, 12, "connected"),
+    "complete components, rank 2": (2, None, "complete-bipartite"),
+    "incomplete components, rank 2": (2, 8, "disconnected"),
+}
+
+
+def problem_of_class(rng: Rng, kind: str, *, loss: str = "mean") -> MatrixCompletion:
+    """A random 4×4 problem of one of the five `CLASSES`, with a datum in every row and column.
+
+    Raises ValueError for another kind.
+
+    >>> problem = problem_of_class(0, "complete components, rank 2")
+    >>> problem.shape, connectivity(problem.mask)
+    ((4, 4), 'complete-bipartite')
+    """
+    rng = generator(rng)
+    if kind not in CLASSES:
+        raise ValueError(f"kind must be one of {list(CLASSES)}, but is {kind!r}")
+    rank, size, wanted = CLASSES[kind]
+    truth = random_low_rank(rng, (4, 4), rank)
+    while True:
+        mask = random_block_mask(rng, 4) if size is None else random_mask(rng, (4, 4), size)
+        everywhere = mask.any(axis=0).all() and mask.any(axis=1).all()
+        if everywhere and connectivity(mask) == wanted:
+            return MatrixCompletion(truth, mask, loss=loss, truth=truth)
+
+
 def figure_1_population(
     count: int, rng: Rng
 ) -> tuple[list[MatrixCompletion], list[tuple[int, int]]]:

@@ -132,11 +132,15 @@ def test_one_entry_flips_the_regime(opened):
     page = opened(PLACES["mask"])
     before = settled(page)
     assert "learns rank 2, where the smallest is 1" in before
+    # Three factors have the smallest rank on both sides of the border.
+    deep = page.locator(".mfx-card", has_text="three factors")
+    assert "rank 1" in deep.inner_text()
     button = page.get_by_role("button", name="row 1, column 3")
     button.focus()
     page.keyboard.press("Enter")
     after = changed(page, before)
     assert "learns rank 1, the smallest" in after
+    assert "rank 1" in deep.inner_text()
     assert button.get_attribute("aria-pressed") == "true"
     page.keyboard.press("ArrowRight")
     focused = page.evaluate("document.activeElement.getAttribute('aria-label')")

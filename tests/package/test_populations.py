@@ -60,3 +60,20 @@ def test_connected_sets_of_entries_are_equally_likely():
     chi_square += (sets - len(drawn)) * count / sets
     # Mean sets − 1 and variance 2 (sets − 1): five standard deviations.
     assert chi_square < sets - 1 + 5 * np.sqrt(2 * (sets - 1))
+
+
+@pytest.mark.parametrize("kind", mf.populations.CLASSES)
+def test_problems_of_a_class(kind):
+    rank, size, connected = mf.populations.CLASSES[kind]
+    rng = np.random.default_rng(5)
+    for _ in range(20):
+        problem = mf.populations.problem_of_class(rng, kind, loss="half")
+        assert mf.numerical_rank(problem.truth) == rank
+        assert mf.connectivity(problem.mask) == connected
+        assert problem.mask.any(axis=0).all() and problem.mask.any(axis=1).all()
+        assert problem.loss == "half" and size in (None, problem.n_observed)
+
+
+def test_the_classes_are_named():
+    with pytest.raises(ValueError, match="tree, rank 1"):
+        mf.populations.problem_of_class(0, "tree")

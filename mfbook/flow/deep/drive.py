@@ -17,6 +17,7 @@ from mfbook.flow import trajectory
 from mfbook.flow.deep import kernel
 from mfbook.flow.deep.active import Active, flows_of
 from mfbook.flow.deep.data import Data
+from mfbook.flow.deep.endings import ending, stuck
 from mfbook.flow.deep.felt import (
     log_trace,
     split_while_moving,
@@ -41,7 +42,7 @@ from mfbook.flow.deep.plateau import ORDER, Growth, gradient_at_rest, is_alone, 
 from mfbook.flow.deep.reading import W_felt, loss_of
 from mfbook.flow.deep.sectors import allowed_entries, sectors_of
 from mfbook.flow.shallow.gauge import EPS
-from mfbook.flow.unbounded import far_beyond, grows_on
+from mfbook.flow.unbounded import far_beyond
 
 # W feels a product that exceeds this share of the data: what is smaller changes ∇f by as much.
 FELT = 1e-13
@@ -121,13 +122,10 @@ class Path:
             loss, norm = loss_of(self.data, state), self._norm_of_level(state)
         moment = Moment(self.clock, state, loss, norm)
         self.moments.append(moment)
-        if loss <= self.threshold:
-            self.reason = trajectory.LOSS_REACHED
+        sizes = None if active is None else self._felt_size
+        self.reason = ending(self.moments, self.threshold, self.t_max, self.far, sizes)
+        if self.reason == trajectory.LOSS_REACHED:
             self._cross()
-        elif np.isfinite(self.t_max) and self.clock.value >= self.t_max:
-            self.reason = trajectory.TIME_LIMIT
-        elif active is not None and self._runs_away():
-            self.reason = trajectory.UNBOUNDED
         if self.reason:
             return
         resting = active is None or self._rests(active)
@@ -196,7 +194,6 @@ class Path:
             apart = len(set(counts)) == 1 and counts[0] < max(state.widths)
             if apart and self.clock != self.joined:
                 part = self.data.part(state.present)
-                part = self.data.part(state.present)
                 state = split(turned_felt(state, 0.0), counts[0], part, self.data.shape)
                 state = turned_level(state, 0.0) if state.levels else state
                 moment.state = state
@@ -206,15 +203,7 @@ class Path:
         self._plateau(moment)
 
     def _stuck(self, moment: Moment) -> str:
-        """Whether a rest is one of rounding alone."""
-        if self.data.scale == 0.0 and moment.loss < np.finfo(float).tiny:
-            return trajectory.LOSS_REACHED  # zero fits, and the start is zero as a number
-        terms = self.data.whole
-        size = np.abs(terms.values).max(initial=0.0) + self.data.curvature * float(
-            np.linalg.norm(W_felt(self.data, moment.state))
-        )
-        noise = terms.weight * len(terms.values) * (16 * EPS * size) ** 2
-        return trajectory.DROWNED if moment.loss <= noise else trajectory.STUCK
+        return stuck(moment.loss, self._felt_size(moment.state), self.data.whole, self.data)
 
     def _plateau(self, moment: Moment) -> None:
         state = moment.state
@@ -336,19 +325,8 @@ class Path:
                 self.moments.append(last)
             self.reason = trajectory.STEP_TOO_SMALL
 
-    def _runs_away(self) -> bool:
-        """Whether W is far beyond the data and has grown on while its time grew tenfold."""
-        now = self.moments[-1]
-        size = float(np.linalg.norm(W_felt(self.data, now.state)))
-        if size <= self.far:
-            return False
-        for before in reversed(self.moments):
-            if before.clock.orbit != now.clock.orbit:
-                return False
-            if before.clock.local <= now.clock.local / 10:
-                earlier = float(np.linalg.norm(W_felt(self.data, before.state)))
-                return grows_on(size, now.loss, earlier, before.loss)
-        return False
+    def _felt_size(self, state: State) -> float:
+        return float(np.linalg.norm(W_felt(self.data, state)))
 
     def _cross(self) -> None:
         """End where the loss meets the threshold, inside the last piece."""

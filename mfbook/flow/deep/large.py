@@ -10,34 +10,44 @@ columns only, r (m + n) + (N − 2) r² numbers for r of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 from scipy.optimize import brentq
 
 from mfbook.flow import trajectory
-from mfbook.flow.deep import kernel
+from mfbook.flow.deep.endings import ending, stuck
 from mfbook.flow.deep.felt import LEFT
 from mfbook.flow.deep.field import Data, Gradient, joined, partial_products, slopes_along
 from mfbook.flow.deep.joining import LOST
-from mfbook.flow.deep.layers import Layers, flat, turned, unflat, without_dead
+from mfbook.flow.deep.large_pieces import Leaving, Moment, Move, Rest
+from mfbook.flow.deep.large_state import (
+    State,
+    all_felt,
+    carried,
+    dependent,
+    of_size_one,
+    parted,
+    rebalanced,
+    stood,
+    turned_felt,
+)
+from mfbook.flow.deep.layers import Layers, flat, unflat, without_dead
 from mfbook.flow.deep.march import GROW, SAFETY, SHRINK
 from mfbook.flow.deep.moments import Clock
-from mfbook.flow.deep.orbit import FEW, Frame, Memory, Orbit, Taken
+from mfbook.flow.deep.orbit import Frame, Memory, Orbit
 from mfbook.flow.deep.quiet import (
     AtRest,
     Lone,
     Still,
     at_rest,
     log_sizes,
-    reflect,
-    span,
     standing_out,
 )
-from mfbook.flow.shallow.gauge import EPS, LOOSE
+from mfbook.flow.shallow.gauge import EPS
 from mfbook.flow.shallow.kernel import REST
-from mfbook.flow.unbounded import far_beyond, grows_on
+from mfbook.flow.unbounded import far_beyond
 
 # Columns are quiet below this many rtol of the largest, and never above the second. What both do to
 # each other moves the next escape by a share of the square of that.
@@ -54,315 +64,10 @@ REMAINS = 1e-4
 # A step of felt layers takes at most so many times as long as an escape: a Krylov space may not
 # know a direction of which the slope has next to nothing, and along which it would go wrong.
 LONGEST = 1e6
-# So many directions of a column that grows alone are looked at.
-PLACES = 40
 # The steps on a plateau are this many rtol exact.
 QUIET, EXACT = 1e-2, 1e-14
 # So many steps of a plateau are kept as one, where the layers have more than so many numbers.
 TOGETHER, HEAVY = 8, 1_000_000
-# What is conserved is restored for wide layers by so many sweeps, or until it is this exact: each
-# costs as much as a slope, and takes what is wrong down by four for three layers.
-SWEEPS, CONSERVED = 3, 1e-8
-
-
-@dataclass(frozen=True)
-class State:
-    """Felt layers, quiet ones exp(ell) · V, and the hidden bases, felt columns first.
-
-    `route` are the first and the last felt layers since the quiet ones were last carried along.
-    """
-
-    felt: Layers
-    quiet: Layers
-    ell: float
-    bases: Layers
-    route: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        return tuple(layer.shape[1] for layer in self.felt[:-1])
-
-    @property
-    def quiet_widths(self) -> tuple[int, ...]:
-        return tuple(layer.shape[1] for layer in self.quiet[:-1])
-
-    @property
-    def waits(self) -> bool:
-        """Whether there is a quiet column at every interface."""
-        return 0 not in self.quiet_widths
-
-
-@dataclass
-class Moment:
-    """A state of the run at the end of a step, and the piece that leads on from there."""
-
-    clock: Clock
-    state: State
-    loss: float
-    norm: float
-    piece: Move | Rest | Leaving | None = None
-
-
-@dataclass(frozen=True)
-class Move:
-    """A step of the felt layers."""
-
-    path: LargePath
-    state: State
-    taken: Taken
-    length: float
-
-    def at(self, local: float) -> State:
-        if not local > 0:
-            return self.state
-        orbit = self.path.orbit(self.state, Memory())
-        nodes, _ = orbit.step(local, self.taken, anyway=True)
-        return self.path.moved(self.state, orbit.frame, nodes)
-
-    def local_of(self, dt: float) -> float:
-        return dt
-
-    def log_dt(self, local: float) -> float:
-        return float(np.log(local)) if local > 0 else -np.inf
-
-
-@dataclass(frozen=True)
-class Rest:
-    """Some steps of the quiet layers, in τ: their lengths, and s at the end of each."""
-
-    state: State
-    G: Gradient | AtRest
-    steps: tuple[float, ...]
-    s: tuple[float, ...]
-    log_unit: float
-
-    @property
-    def length(self) -> float:
-        return float(sum(self.steps))
-
-    def _walk(self, local: float) -> tuple[State, float]:
-        """The state at a τ, and s there."""
-        state, total = self.state, 0.0
-        for h in self.steps:
-            if not local > 0:
-                break
-            still = Still(self.G, state.quiet)
-            y, _ = still.step(min(h, local))
-            total += float(y[-1]) * self.unit(state)
-            state = stood(replace(state, quiet=still.layers(y)))
-            local -= h
-        return state, total
-
-    def unit(self, state: State) -> float:
-        """That of s in the middle of the piece, in the unit at its beginning."""
-        return float(np.exp((len(state.felt) - 2) * (self.state.ell - state.ell)))
-
-    def at(self, local: float) -> State:
-        return self._walk(local)[0]
-
-    def log_dt(self, local: float) -> float:
-        s = self.s[-1] if local == self.length else self._walk(local)[1]
-        return float(np.log(s)) + self.log_unit if s > 0 else -np.inf
-
-    def local_of(self, dt: float) -> float:
-        if not dt > 0:
-            return 0.0
-        s = float(np.exp(np.log(dt) - self.log_unit))
-        if s >= self.s[-1]:
-            return self.length
-        return float(brentq(lambda tau: self._walk(tau)[1] - s, 0.0, self.length))
-
-
-@dataclass(frozen=True)
-class Leaving:
-    """The linear growth of one column, in τ."""
-
-    state: State
-    lone: Lone
-    length: float
-
-    def at(self, local: float) -> State:
-        """The state with the column felt, and still the first of the quiet ones in its bases."""
-        column, log_a = self.lone.at(local)
-        sized = tuple(np.exp(log_a) * layer for layer in column)
-        # While the column turns from where it left to where it grows fastest, it carries the others
-        # along, as felt ones do.
-        places = local * np.linspace(0.0, 1.0, PLACES) ** 3
-        columns = [self.lone.at(tau)[0] for tau in places]
-        route = tuple((layers[0], layers[-1]) for layers in columns)
-        return with_column(replace(self.state, route=route), sized)
-
-    def log_dt(self, local: float) -> float:
-        return self.lone.log_time(local)
-
-    def local_of(self, dt: float) -> float:
-        return self.lone.tau_of_time(float(np.log(dt)), self.length) if dt > 0 else 0.0
-
-
-def with_column(state: State, column: Layers) -> State:
-    """The first quiet column replaced by a felt one."""
-    last = len(column) - 1
-    felt, quiet = [], []
-    for j, (F, c, V) in enumerate(zip(state.felt, column, state.quiet, strict=True)):
-        if j == 0:
-            felt.append(np.concatenate([F, c], axis=1))
-        elif j == last:
-            felt.append(np.concatenate([F, c], axis=0))
-        else:
-            felt.append(np.block([[F, np.zeros((len(F), 1))], [np.zeros((1, F.shape[1])), c]]))
-        quiet.append(V[0 if j == 0 else 1 :, 0 if j == last else 1 :])
-    return of_size_one(replace(state, felt=tuple(felt), quiet=tuple(quiet)))
-
-
-def all_felt(state: State) -> State:
-    """The quiet layers join the felt ones, with nothing that leads from these to those."""
-    size, last = np.exp(state.ell), len(state.felt) - 1
-    felt = []
-    for j, (F, V) in enumerate(zip(state.felt, state.quiet, strict=True)):
-        if j == 0:
-            felt.append(np.concatenate([F, size * V], axis=1))
-        elif j == last:
-            felt.append(np.concatenate([F, size * V], axis=0))
-        else:
-            right = np.zeros((len(F), V.shape[1]))
-            below = np.zeros((len(V), F.shape[1]))
-            felt.append(np.block([[F, right], [below, size * V]]))
-    quiet = tuple(V[len(V) * (j > 0) :, (V.shape[1] if j < last else 0) :]
-                  for j, V in enumerate(state.quiet))  # fmt: skip
-    return replace(state, felt=tuple(map(np.ascontiguousarray, felt)), quiet=quiet, ell=-np.inf)
-
-
-def parted(state: State, r: int) -> State:
-    """All felt columns but the r largest of every interface become quiet."""
-    last = len(state.felt) - 1
-    felt, quiet = [], []
-    for j, W in enumerate(state.felt):
-        row, col = (0 if j == 0 else r), (0 if j == last else r)
-        felt.append(np.ascontiguousarray(W[: None if j == 0 else r, : None if j == last else r]))
-        quiet.append(np.ascontiguousarray(W[row:, col:]))
-    return of_size_one(replace(state, felt=tuple(felt), quiet=tuple(quiet), ell=0.0, route=()))
-
-
-def of_size_one(state: State) -> State:
-    """The state with the size of its quiet layers in `ell`."""
-    size = max((float(np.linalg.norm(V)) for V in state.quiet), default=0.0)
-    if size == 0.0 or not state.waits:
-        return state
-    quiet = tuple(np.ascontiguousarray(V / size) for V in state.quiet)
-    return replace(state, quiet=quiet, ell=state.ell + float(np.log(size)))
-
-
-def stood(state: State) -> State:
-    """The state with a quiet column that stands out in the first place, and of size one."""
-    layers, r = list(state.quiet), state.widths
-    bases = list(state.bases)
-    tails = [basis[:, w:] for basis, w in zip(bases, r, strict=True)]
-    before = list(tails)
-    reflect(layers, tails)
-    for j, (tail, w) in enumerate(zip(tails, r, strict=True)):
-        if tail is not before[j]:
-            bases[j] = np.concatenate([bases[j][:, :w], tail], axis=1)
-    return of_size_one(replace(state, quiet=tuple(layers), bases=tuple(bases)))
-
-
-def turned_felt(state: State, loose: float = LOOSE) -> State:
-    """The state with its felt columns made orthogonal where they lean."""
-    if max(state.widths, default=0) <= FEW:
-        felt, rotations = turned(state.felt, loose)
-    else:
-        felt, rotations = _turned_wide(state.felt, loose)
-    if all(Q is None for Q in rotations):
-        return state
-    bases = tuple(
-        basis if Q is None else np.concatenate([basis[:, : len(Q)] @ Q, basis[:, len(Q) :]], axis=1)
-        for basis, Q in zip(state.bases, rotations, strict=True)
-    )
-    return replace(state, felt=felt, bases=bases)
-
-
-def _turned_wide(layers: Layers, loose: float) -> tuple[Layers, list[np.ndarray | None]]:
-    """As `layers.turned`, by eigenvectors of Gram matrices.
-
-    They tell columns apart that are larger than 1e-8 of the largest, as felt ones are.
-    """
-    out = list(layers)
-    rotations: list[np.ndarray | None] = []
-    for j in range(len(layers) - 1):
-        gram = out[j].T @ out[j] + out[j + 1] @ out[j + 1].T
-        sizes = np.sqrt(np.diag(gram))
-        scale = np.where(sizes > 0, sizes, 1.0)
-        cosines = np.abs(gram / np.outer(scale, scale))
-        np.fill_diagonal(cosines, 0.0)
-        falling = bool(np.all(sizes[1:] <= 2 * sizes[:-1]))
-        if falling and cosines.max(initial=0.0) <= loose:
-            rotations.append(None)
-            continue
-        Q = np.ascontiguousarray(np.linalg.eigh(gram)[1][:, ::-1])
-        out[j], out[j + 1] = out[j] @ Q, Q.T @ out[j + 1]
-        rotations.append(Q)
-    return tuple(map(np.ascontiguousarray, out)), rotations
-
-
-def carried(state: State) -> State:
-    """The quiet layers carried in parallel along the felt ones' column spaces."""
-    if len(state.route) < 2 or not state.waits:
-        return replace(state, route=())
-    first, last = state.quiet[0].copy(), state.quiet[-1].T.copy()
-    for k, layer in ((0, first), (1, last)):
-        spaces = [span(ends[k] if k == 0 else ends[k].T) for ends in state.route]
-        for low, high in pairwise(spaces):
-            if low.shape[1] == high.shape[1]:
-                _turn(layer, low, high)
-    quiet = (first, *state.quiet[1:-1], np.ascontiguousarray(last.T))
-    return replace(state, quiet=quiet, route=())
-
-
-def _turn(layer: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
-    """Apply, in place, the rotation that turns principal vectors of two spaces into each other."""
-    x, cosines, yt = np.linalg.svd(low.T @ high)
-    u, v = low @ x, high @ yt.T
-    rest = v - u * cosines
-    sines = np.linalg.norm(rest, axis=0)
-    turning = sines > 1e-15
-    u, c, s = u[:, turning], cosines[turning, None], sines[turning]
-    w, s = rest[:, turning] / s, s[:, None]
-    along, across = u.T @ layer, w.T @ layer
-    layer += u @ ((c - 1) * along - s * across) + w @ ((c - 1) * across + s * along)
-
-
-def _dependent(before: np.ndarray, after: np.ndarray) -> bool:
-    """Whether hidden columns between two layers are linearly dependent, to half the digits."""
-    gram = before.T @ before + after @ after.T
-    values = np.linalg.eigvalsh(gram)
-    return bool(values[0] <= 1e-14 * values[-1])
-
-
-def rebalanced(z: np.ndarray, frame: Frame, targets: list[np.ndarray]) -> np.ndarray:
-    """The layers near z that have W_jᵀW_j − W_{j+1}W_{j+1}ᵀ as it was at the start."""
-    if int(max(frame.dims[1:-1])) <= FEW:
-        flat_targets = np.concatenate([target.ravel() for target in targets])
-        found = kernel.rebalanced(z, frame.dims, frame.offsets, flat_targets)
-        return found if np.all(np.isfinite(found)) else z
-    layers = [layer.copy() for layer in unflat(z, frame.dims, frame.offsets)]
-    before = np.inf
-    for _ in range(SWEEPS):
-        worst = 0.0
-        for j, target in enumerate(targets):
-            first, second = layers[j].T @ layers[j], layers[j + 1] @ layers[j + 1].T
-            wrong = first - second - target
-            sizes = np.diag(first) + np.diag(second)
-            both = sizes[:, None] + sizes[None, :]
-            turn = np.where(both > EPS * sizes.max(initial=0.0), -wrong, 0.0)
-            turn /= np.where(both > 0, both, 1.0)
-            worst = max(worst, float(np.abs(turn).max()))
-            layers[j] = layers[j] + layers[j] @ turn
-            layers[j + 1] = layers[j + 1] - turn @ layers[j + 1]
-        if not worst <= 2 * before:
-            return z
-        if worst < CONSERVED:
-            break
-        before = min(before, worst)
-    return joined(tuple(layers))
 
 
 class LargePath:
@@ -399,7 +104,7 @@ class LargePath:
     def _started(self, layers: Layers, log_start: float) -> State:
         m, n = self.data.shape
         bases = tuple(np.eye(layer.shape[1]) for layer in layers[:-1])
-        if any(_dependent(a, b) for a, b in pairwise(layers)):
+        if any(dependent(a, b) for a, b in pairwise(layers)):
             layers, bases = without_dead(layers)
         widest = max(float(np.linalg.norm(layer, 2)) for layer in layers)
         quiet = self.reference > 0 and bool(
@@ -495,13 +200,10 @@ class LargePath:
             self.n_gradients += 1
         moment = Moment(self.clock, state, loss, norm)
         self.moments.append(moment)
-        if loss <= self.threshold:
-            self.reason = trajectory.LOSS_REACHED
+        sizes = None if orbit is None else self._felt_size
+        self.reason = ending(self.moments, self.threshold, self.t_max, self.far, sizes)
+        if self.reason == trajectory.LOSS_REACHED:
             self._cross()
-        elif np.isfinite(self.t_max) and self.clock.value >= self.t_max:
-            self.reason = trajectory.TIME_LIMIT
-        elif orbit is not None and self._runs_away():
-            self.reason = trajectory.UNBOUNDED
         if self.reason:
             return
         if orbit is None or self.at_rest or self._rests(orbit):
@@ -589,15 +291,7 @@ class LargePath:
         return replace(state, quiet=still.layers(y))
 
     def _stuck(self, moment: Moment) -> str:
-        """Whether a rest is one of rounding alone."""
-        if self.data.scale == 0.0 and moment.loss < np.finfo(float).tiny:
-            return trajectory.LOSS_REACHED  # zero fits, and the start is zero as a number
-        terms = self.observed
-        L, R = self.ends(moment.state)
-        W = float(np.sqrt(max(np.sum((L.T @ L) * (R @ R.T)), 0.0)))
-        size = np.abs(terms.values).max(initial=0.0) + self.data.curvature * W
-        noise = terms.weight * len(terms.values) * (16 * EPS * size) ** 2
-        return trajectory.DROWNED if moment.loss <= noise else trajectory.STUCK
+        return stuck(moment.loss, self._felt_size(moment.state), self.observed, self.data)
 
     def _plateau(self, moment: Moment, state: State, G: Gradient | AtRest) -> None:
         log_ref = float(np.log(self.reference))
@@ -759,19 +453,6 @@ class LargePath:
             shorter = SAFETY * (tol / error) ** (1 / orbit.order(taken)) if error > 0 else 0.25
             h *= max(SHRINK, shorter) if np.isfinite(error) else 0.25
         self.reason = trajectory.STEP_TOO_SMALL
-
-    def _runs_away(self) -> bool:
-        """Whether W is far beyond the data and has grown on while its time grew tenfold."""
-        now = self.moments[-1]
-        size = self._felt_size(now.state)
-        if size <= self.far:
-            return False
-        for before in reversed(self.moments):
-            if before.clock.orbit != now.clock.orbit:
-                return False
-            if before.clock.local <= now.clock.local / 10:
-                return grows_on(size, now.loss, self._felt_size(before.state), before.loss)
-        return False
 
     def _felt_size(self, state: State) -> float:
         L, R = self.ends(state)

@@ -10,7 +10,9 @@ from scipy.sparse.linalg import svds
 
 from mfbook.flow.deep.engine import Readings, Run, Start
 from mfbook.flow.deep.field import DENSE_ENTRIES, Data
-from mfbook.flow.deep.large import LargePath, Moment, State
+from mfbook.flow.deep.large import LargePath
+from mfbook.flow.deep.large_pieces import Moment
+from mfbook.flow.deep.large_state import State
 from mfbook.flow.shallow.engine import Options
 from mfbook.flow.shallow.units import units_of
 from mfbook.flow.trajectory import Trajectory

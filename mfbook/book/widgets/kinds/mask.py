@@ -8,6 +8,8 @@ from numpy.typing import ArrayLike
 from mfbook.book.widgets import static
 from mfbook.book.widgets.explorer import Explorer
 from mfbook.book.widgets.kinds.begin import TINY, as_problem, begins, followed, summary
+from mfbook.flow import gradient_flow
+from mfbook.models import small_init
 from mfbook.problems import MatrixCompletion
 from mfbook.problems.checks import real_array
 from mfbook.problems.graph import connectivity
@@ -15,6 +17,8 @@ from mfbook.rivals.minrank import min_rank
 from mfbook.rivals.nuclear import min_nuclear_norm
 
 TABLE = np.outer(range(1, 5), range(1, 5))
+#: the most rows and columns of which the page follows three factors, too
+DEEP = 4
 TWO_BLOCKS = np.kron(np.eye(2), np.ones((2, 2))) == 1
 CLASSES = {
     "connected": "connected",
@@ -33,7 +37,7 @@ def mask(truth: ArrayLike = TABLE, observed: ArrayLike = TWO_BLOCKS, *, seed: in
     observed
         (m, n) boolean: those that are, to begin with.
     seed
-        of the start, at the scale 10^-100.
+        of the starts: two factors from 10^-100, and up to 4×4 three from 10^-2.
 
     Raises
     ------
@@ -50,8 +54,11 @@ def mask(truth: ArrayLike = TABLE, observed: ArrayLike = TWO_BLOCKS, *, seed: in
     state = begins(given, seed, TINY)
     run = followed(given, seed, TINY)
     least, lowest = min_nuclear_norm(given), min_rank(given)
-    answers = {
-        "learned, from 10^-100": run.W,
+    answers = {"learned, from 10^-100": run.W}
+    if max(given.shape) <= DEEP:
+        deep = small_init(given.shape, depth=3, rng=seed)
+        answers["three factors, from 10^-2"] = gradient_flow(given, deep, log10_scale=-2).W
+    answers |= {
         "smallest rank": lowest.W,
         "smallest nuclear norm": least.W,
     }

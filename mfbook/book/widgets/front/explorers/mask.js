@@ -12,11 +12,16 @@ mflive.explorers.mask = (() => {
       "zero, and in about seven of eight problems of higher rank.",
     "complete-bipartite":
       "The map says: every part is fitted by itself, so ranks add up; the nuclear norm is mostly " +
-      "the least, and what stands between the parts is left to the seed.",
+      "the least, and what stands between the parts is left to the seed. With three factors the " +
+      "parts come together: the smallest rank, and the seed is left with signs.",
     disconnected:
       "The map says: every part is finished as if it were alone. Ranks and nuclear norms add up, " +
-      "and neither need be the smallest.",
+      "and neither need be the smallest. With three factors the parts come together, nearly " +
+      "always at the smallest rank.",
   };
+
+  // Three factors are followed as they stand, from a scale that this page can follow them from.
+  const DEEP = { depth: 3, scale: -2, largest: 4 };
 
   // The entries as buttons, pressed where they are observed; arrows go from one to the next.
   function toggles(truth, isOn, onpress) {
@@ -67,6 +72,7 @@ mflive.explorers.mask = (() => {
   function begin({ body, said, spec, state, ask, say, busy, keep, complain }) {
     const { truth } = spec;
     const asked = mflive.ask.latest(ask);
+    const askedDeep = mflive.ask.latest(ask);
     const compared = mflive.ask.latest(runs.rivals(ask));
     const graph = el("div", { class: "mfx-graph-box" });
     const kind = el("p", { class: "mfx-strong" });
@@ -93,7 +99,9 @@ mflive.explorers.mask = (() => {
       changed();
     }
 
+    const tooLarge = Math.max(truth.length, truth[0].length) > DEEP.largest;
     let learned = null;
+    let deeper = null;
     let least = null;
 
     async function changed() {
@@ -123,10 +131,30 @@ mflive.explorers.mask = (() => {
         if (!answer) return;
         learned = { cells, ...answer };
         show();
+        if (!tooLarge) {
+          const found = await askedDeep({
+            task: "deep",
+            values: cells,
+            depth: DEEP.depth,
+            seed: state.seed,
+            log10_scale: DEEP.scale,
+            loss_tol: 1e-10,
+            max_ms: 8000,
+          });
+          if (!found) return;
+          deeper = { cells, ...found };
+          show();
+        }
       } catch (error) {
         complain(error.message);
       }
       busy(false);
+    }
+
+    function deepCard(cells) {
+      const name = `three factors, from ${power(DEEP.scale)}`;
+      if (deeper?.cells !== cells) return runs.waiting(name);
+      return runs.card(name, deeper.W, cells, runs.doubt(deeper));
     }
 
     function show() {
@@ -138,6 +166,7 @@ mflive.explorers.mask = (() => {
       const now = run ?? learned;
       box.append(
         runs.card(`learned, from ${power(state.scale)}`, now.W, now.cells, runs.doubt(now)),
+        ...(tooLarge ? [] : [deepCard(cells)]),
         known
           ? runs.card(
               "smallest rank",
