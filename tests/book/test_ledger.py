@@ -243,6 +243,33 @@ def unbroken(name: str) -> Unbroken:
         # a sum of rates read as a difference; what the first phase does to the second column
         ("greedy/phases", "li2021-thmF5", "mu[i] + mu[j]", "mu[i] - mu[j]"),
         ("greedy/phases", "mfbook-second-phase", "np.log(c) + log_kappa", "np.log(c)"),
+        # the last pair for the first; a diagonal without the entry that misleads the flow
+        (
+            "depth/escaping",
+            "mfbook-first-direction",
+            "np.outer(left[:, 0], right[0])",
+            "np.outer(left[:, -1], right[-1])",
+        ),
+        ("depth/escaping", "li2021-lemJ2", "diagonal[1] = 16", "diagonal[1] = 2"),
+        # powers of another depth; a rank too few
+        (
+            "depth/endless",
+            "li2021-thmD1",
+            "np.exp(2 * m * (1 - 1 / depth))",
+            "np.exp(2 * m * (1 - 2 / depth))",
+        ),
+        (
+            "depth/endless",
+            "mfbook-constant-of-depth",
+            "(-1 / (1 - 2 / depth))",
+            "(-1 / (1 - 1 / depth))",
+        ),
+        (
+            "depth/endless",
+            "li2021-def6.3",
+            "mf.low_rankness(matrix, r)",
+            "mf.low_rankness(matrix, max(r - 1, 0))",
+        ),
         # a start that is not tiny
         ("welcome", "mfbook-welcome", "tiny = 1e-8", "tiny = 1e-1"),
     ],
