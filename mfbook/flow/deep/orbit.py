@@ -148,7 +148,7 @@ class Space(Krylov):
         """
         while not self.complete:
             m = len(self.diagonal)
-            if m >= 2 and m % EVERY == 0:
+            if m >= 2 and (m % EVERY == 0 or m == self.most):
                 y = np.abs(self._coefficients(lambda x: h * phi_functions(h * x)[0]))
                 last = float(y[-1] * self._seen(m - 1) + y[-2] * self._seen(m - 2))
                 if last <= tol and last <= share * float(y[0]) * self._seen(0):

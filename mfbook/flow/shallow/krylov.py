@@ -90,7 +90,7 @@ class Krylov:
         """Enlarge the space until h φ_1(h J) b is known to tol; False where it stays too small."""
         while not self.complete:
             m = len(self.diagonal)
-            if m >= 2 and m % EVERY == 0:
+            if m >= 2 and (m % EVERY == 0 or m == self.most):
                 last = np.abs(self._coefficients(lambda x: h * phi_functions(h * x)[0])[-2:])
                 if last[0] * self.shares[m - 2] + last[1] * self.shares[m - 1] <= tol:
                     return True
