@@ -1,0 +1,37 @@
+"""Krylov spaces of a symmetric Jacobian, and what they know."""
+
+import numpy as np
+import pytest
+
+from mfbook.flow.deep.orbit import Space
+from mfbook.flow.shallow.krylov import EVERY, Krylov
+from mfbook.flow.shallow.phi import phi_functions
+
+EIGENVALUES = -np.geomspace(1e-2, 1e4, 60)
+START = np.ones(60) / np.sqrt(60)
+
+
+def of_two_factors(most):
+    space = Krylov(lambda v: EIGENVALUES[:, None] * v, START[:, None], np.ones(1), most)
+    return space, space.reach
+
+
+def of_many_factors(most):
+    space = Space(lambda v: EIGENVALUES * v, START, lambda v: float(np.linalg.norm(v)), most)
+    return space, space.knows
+
+
+@pytest.mark.parametrize("made", [of_two_factors, of_many_factors])
+@pytest.mark.parametrize("most", [8 * EVERY + k for k in range(EVERY)])
+def test_a_full_space_still_knows_shorter_steps(made, most):
+    """A step that was too long is tried again with half of its length, in the same space."""
+    space, knows = made(most)
+    tol, h = 1e-6, 1.0
+    assert not knows(h, tol)
+    while not knows(h, tol):
+        h /= 2
+        assert h > 1e-3
+    exact = h * phi_functions(h * EIGENVALUES)[0] * START
+    found = space.apply(lambda x: h * phi_functions(h * x)[0]).ravel()
+    assert np.linalg.norm(found - exact) <= 10 * tol
+    assert len(space.diagonal) == most
