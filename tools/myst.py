@@ -19,6 +19,7 @@ from pybtex.database import Person, parse_file
 from pybtex.richtext import Text
 
 from tools.chapters import ROOT, numbered_pages
+from tools.listings import Listings
 from tools.statements import statements
 
 FENCE = re.compile(r"^(:{3,}|`{3,})\{([\w:-]+)\}[ \t]*(.*)$")
@@ -218,6 +219,10 @@ class Page:
         kind = name.removeprefix("prf:")
         if name == "bibliography":
             return bibliography(self.book.root)
+        if name == "listing":
+            # Fields that choose rows need a script, and a notebook has a search of its own.
+            made = "" if "filter" in title else Listings(self.book.root, "ipynb").make(title)
+            return made if made.startswith("<") else self.blocks(made.splitlines())
         if name == "eval-rst":
             return "\n".join(["```python", *documented(body), "```"])
         if name == "prf:proof":
