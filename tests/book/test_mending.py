@@ -2,7 +2,7 @@
 
 import pytest
 
-from tools.mathematics import as_html, set_mathematics
+from tools.mathematics import set_mathematics
 from tools.sphinx_offline import FOLDED, name_folded_cell
 
 
