@@ -146,6 +146,8 @@ class Listings:
         label = about.statement if about else self.items.get(row.id, {}).get("statement", "")
         if not label:
             return ""
+        if label not in self.statements:
+            raise KeyError(f"{row.id} belongs to the statement {label!r}, which is in no chapter")
         there = self.statements[label]
         return self.link(there.page, label, there.name)
 

@@ -243,6 +243,9 @@ def unbroken(name: str) -> Unbroken:
         # a sum of rates read as a difference; what the first phase does to the second column
         ("greedy/phases", "li2021-thmF5", "mu[i] + mu[j]", "mu[i] - mu[j]"),
         ("greedy/phases", "mfbook-second-phase", "np.log(c) + log_kappa", "np.log(c)"),
+        # two factors for three; a triangle that rank 1 fits
+        ("answers", "mfbook-answers", "depth=N, rng=0", "depth=2, rng=0"),
+        ("answers", "mfbook-answers", "2 ? -1; 2 -1 ?", "2 ? 1; 2 1 ?"),
         # a start that is not tiny
         ("welcome", "mfbook-welcome", "tiny = 1e-8", "tiny = 1e-1"),
     ],
