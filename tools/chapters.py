@@ -58,6 +58,19 @@ def pages(book: Path = ROOT / "book") -> list[Path]:
     return sorted(p for p in found if not any(x[0] in "._" for x in p.relative_to(book).parts))
 
 
+def numbered_pages(root: Path) -> list[tuple[str, int | None]]:
+    """Every page under book/ in the order of the table of contents, with its chapter's number."""
+    toc = yaml.safe_load((root / "_toc.yml").read_text("utf-8"))
+    found: list[tuple[str, int | None]] = [(toc["root"].removeprefix("book/"), None)]
+    number = 0
+    for part in toc["parts"]:
+        for entry in part["chapters"]:
+            number += bool(part.get("numbered"))
+            page = entry["file"].removeprefix("book/")
+            found.append((page, number if part.get("numbered") else None))
+    return found
+
+
 def has_code(source: Path) -> bool:
     return re.search(r"^ *(```+|:::+)\{code-cell\}", source.read_text("utf-8"), re.M) is not None
 

@@ -18,7 +18,9 @@ import yaml
 from pybtex.database import Person, parse_file
 from pybtex.richtext import Text
 
-from tools.chapters import ROOT
+from tools.chapters import ROOT, numbered_pages
+from tools.listings import Listings
+from tools.statements import statements
 
 FENCE = re.compile(r"^(:{3,}|`{3,})\{([\w:-]+)\}[ \t]*(.*)$")
 OPTION = re.compile(r"^:([\w-]+):[ \t]*(.*)$")
@@ -37,12 +39,15 @@ class Book:
     places: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for one in statements(self.root):
+            self.names[one.label] = one.name
+            self.places[one.label] = one.page
         for page, chapter in numbered_pages(self.root):
             self.count(page, chapter)
 
     def count(self, page: str, chapter: int | None) -> None:
         before = f"{chapter}." if chapter else ""
-        counts = {"statement": 0, "exercise": 0, "figure": 0, "equation": 0}
+        counts = {"exercise": 0, "figure": 0, "equation": 0}
 
         def give(label: str, counter: str, form: str) -> None:
             counts[counter] += 1
@@ -59,27 +64,11 @@ class Book:
             lines = cell.source.splitlines()
             for number, line in enumerate(lines):
                 if found := FENCE.match(line):
-                    kind = found[2].removeprefix("prf:")
-                    label = dict(options(lines[number + 1 :])[0]).get("label", "")
                     if found[2] == "exercise":
+                        label = dict(options(lines[number + 1 :])[0]).get("label", "")
                         give(label, "exercise", "Exercise {}")
-                    elif found[2].startswith("prf:") and kind != "proof":
-                        give(label, "statement", f"{kind.capitalize()} {{}}")
                 elif found := LABELLED.match(line):
                     give(found[1], "equation", "({})")
-
-
-def numbered_pages(root: Path) -> list[tuple[str, int | None]]:
-    """Every page under book/ in the order of the table of contents, with its chapter's number."""
-    toc = yaml.safe_load((root / "_toc.yml").read_text("utf-8"))
-    found: list[tuple[str, int | None]] = [(toc["root"].removeprefix("book/"), None)]
-    number = 0
-    for part in toc["parts"]:
-        for entry in part["chapters"]:
-            number += bool(part.get("numbered"))
-            page = entry["file"].removeprefix("book/")
-            found.append((page, number if part.get("numbered") else None))
-    return found
 
 
 @cache
@@ -230,6 +219,10 @@ class Page:
         kind = name.removeprefix("prf:")
         if name == "bibliography":
             return bibliography(self.book.root)
+        if name == "listing":
+            # Fields that choose rows need a script, and a notebook has a search of its own.
+            made = "" if "filter" in title else Listings(self.book.root, "ipynb").make(title)
+            return made if made.startswith("<") else self.blocks(made.splitlines())
         if name == "eval-rst":
             return "\n".join(["```python", *documented(body), "```"])
         if name == "prf:proof":

@@ -10,6 +10,8 @@ from pathlib import Path
 from sphinx.application import Sphinx
 from sphinx.config import Config
 
+from tools.mathematics import set_mathematics
+
 # One file holds all of TeX and draws with SVG, so that pages opened without a server, where
 # browsers refuse to load fonts, show their mathematics too.
 MATHJAX = "tex-svg-full.js"
@@ -69,25 +71,7 @@ def name_folded_cell(found: re.Match) -> str:
     return re.sub(r"(Show|Hide) the code", rf"\1 the {what}", found[0], count=2)
 
 
-# What the ledger's rows and the cards write in plain text, as mathematics is set: Ω_k, 10^-100.
-INDEX = re.compile(r"(?<![\w.]{2})(?<=[^\W\d_]|‖|\))_(?:\(([^()<>]+)\)|\{([^{}<>]+)\}|(\w+|\*))")
-POWER = re.compile(r"(?<=[\w)\]])\^(?:\(([^()<>]+)\)|\{([^{}<>]+)\}|([-−–]?[\w.]*\w))")
-PATH = re.compile(r"\(((?:data|numerics|dynamics|bias)/\w+)\)")
-ROW = re.compile(r'<td>(?!<a |<span class="mf-verdict).*?</td>', re.S)
 EVIDENCE = re.compile(r'(?<=<div class="mf-claim").*?</div>', re.S)
-WORDS = re.compile(r">[^<]+<")
-
-
-def set_mathematics(html: str) -> str:
-    """Indices and powers in the words of a piece of HTML, outside of its tags."""
-
-    def words(found: re.Match) -> str:
-        text = INDEX.sub(lambda x: f"<sub>{x[1] or x[2] or x[3]}</sub>", found[0])
-        return POWER.sub(
-            lambda x: "<sup>{}</sup>".format((x[1] or x[2] or x[3]).replace("-", "−")), text
-        )
-
-    return WORDS.sub(words, html)
 
 
 def mend(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:
@@ -96,21 +80,7 @@ def mend(app: Sphinx, page: str, template: str, context: dict, doctree: object) 
         body = re.sub(written, meant, body)
     body = FOLDED.sub(name_folded_cell, body)
     body = EVIDENCE.sub(lambda found: set_mathematics(found[0]), body)
-    if page == "book/ledger":
-        body = ROW.sub(lambda found: link_paths(set_mathematics(found[0]), app), body)
     context["body"] = body
-
-
-def link_paths(row: str, app: Sphinx) -> str:
-    """A chapter named by its place, (bias/rank), as a link with its title."""
-
-    def link(found: re.Match) -> str:
-        title = app.env.titles.get(f"book/{found[1]}")
-        if title is None:
-            return found[0]
-        return f'(<a href="{found[1]}.html">{title.astext()}</a>)'
-
-    return PATH.sub(link, row)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

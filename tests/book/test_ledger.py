@@ -270,6 +270,9 @@ def unbroken(name: str) -> Unbroken:
             "mf.low_rankness(matrix, r)",
             "mf.low_rankness(matrix, max(r - 1, 0))",
         ),
+        # two factors for three; a triangle that rank 1 fits
+        ("answers", "mfbook-answers", "depth=N, rng=0", "depth=2, rng=0"),
+        ("answers", "mfbook-answers", "2 ? -1; 2 -1 ?", "2 ? 1; 2 1 ?"),
         # a start that is not tiny
         ("welcome", "mfbook-welcome", "tiny = 1e-8", "tiny = 1e-1"),
     ],

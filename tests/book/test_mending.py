@@ -2,7 +2,8 @@
 
 import pytest
 
-from tools.sphinx_offline import FOLDED, name_folded_cell, set_mathematics
+from tools.mathematics import set_mathematics
+from tools.sphinx_offline import FOLDED, name_folded_cell
 
 
 @pytest.mark.parametrize(
