@@ -20,17 +20,19 @@ PORT ?= 8000
 BUILT := $(HTML)/.built
 
 # What a page is made from, and what changes every page.
-PAGES := $(shell find book mfbook -type f ! -path '*/.*' ! -path '*/__pycache__/*' 2>/dev/null)
+PAGES := $(shell find book mfbook -type f ! -path '*/.*' ! -path '*/__pycache__/*' 2>/dev/null) \
+	$(wildcard pyproject.toml tools/wheel.py tools/downloads.py tools/myst.py)
 HOUSE := _config.yml _toc.yml $(wildcard tools/sphinx_*.py) $(shell find book/_static -type f)
 
 .DEFAULT_GOAL := help
-.PHONY: help book serve test quick chapter lab execute bench coverage lock clean
+.PHONY: help book wheel serve test quick chapter lab execute bench coverage lock clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make book      build the web book from the stored outputs and say which page to open'
 	@echo 'make serve     build it and show it at http://127.0.0.1:8000 (or PORT=...), where the search'
 	@echo '               shows the sentences that it finds'
+	@echo 'make wheel     build the package that a downloaded chapter needs, with all that it reads'
 	@echo 'make test      check everything: style, package, book, every stored output, every page'
 	@echo 'make quick     check in half a minute what you changed since the last commit (BASE=... for'
 	@echo '               another one): style, and the tests that reach it (ALL=1 with slow ones)'
@@ -77,6 +79,9 @@ $(BUILT): $(PAGES) _build/.house
 
 book: $(BUILT)
 	@echo "The book is built. Open $(CURDIR)/$(HTML)/index.html"
+
+wheel: $(PAGES_SETUP)
+	@$(RUN) tools/wheel.py
 
 serve: $(BUILT)
 	@echo 'The book is at http://127.0.0.1:$(PORT)/ until you press Ctrl-C.'

@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from html import escape
-from pathlib import Path
 
 import numpy as np
 
+from mfbook.book.stored import folder
 from mfbook.problems.text import printable
-
-LEDGER = Path(__file__).resolve().parents[2] / "book" / "claims.yml"
 
 PAPERS = {
     "bai2024": "Bai, Zhao & Zhang 2024",
@@ -162,12 +160,8 @@ def ledger() -> Ledger:
     """All rows of `book/claims.yml`."""
     import yaml
 
-    if not LEDGER.exists():
-        raise FileNotFoundError(
-            "book/claims.yml is not beside the package: install mfbook from a checkout of the "
-            "book with `pip install -e .`"
-        )
-    rows = [Claim(**row) for row in yaml.safe_load(LEDGER.read_text(encoding="utf-8"))]
+    text = folder().joinpath("claims.yml").read_text(encoding="utf-8")
+    rows = [Claim(**row) for row in yaml.safe_load(text)]
     ids = [row.id for row in rows]
     repeated = {id for id in ids if ids.count(id) > 1}
     if repeated:
