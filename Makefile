@@ -25,7 +25,7 @@ PAGES := $(shell find book mfbook -type f ! -path '*/.*' ! -path '*/__pycache__/
 HOUSE := _config.yml _toc.yml $(wildcard tools/sphinx_*.py) $(shell find book/_static -type f)
 
 .DEFAULT_GOAL := help
-.PHONY: help book wheel serve test quick chapter lab execute bench coverage lock clean
+.PHONY: help book wheel release serve test quick chapter lab execute bench coverage lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -33,6 +33,8 @@ help:
 	@echo 'make serve     build it and show it at http://127.0.0.1:8000 (or PORT=...), where the search'
 	@echo '               shows the sentences that it finds'
 	@echo 'make wheel     build the package that a downloaded chapter needs, with all that it reads'
+	@echo 'make release   build what is archived of a version, from the last commit: source, package,'
+	@echo '               pages, with checksums; the same commit gives the same bytes'
 	@echo 'make test      check everything: style, package, book, every stored output, every page'
 	@echo 'make quick     check in half a minute what you changed since the last commit (BASE=... for'
 	@echo '               another one): style, and the tests that reach it (ALL=1 with slow ones)'
@@ -82,6 +84,9 @@ book: $(BUILT)
 
 wheel: $(PAGES_SETUP)
 	@$(RUN) tools/wheel.py
+
+release: $(PAGES_SETUP)
+	@$(RUN) tools/release.py
 
 serve: $(BUILT)
 	@echo 'The book is at http://127.0.0.1:$(PORT)/ until you press Ctrl-C.'
