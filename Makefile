@@ -24,6 +24,10 @@ PAGES := $(shell find book mfbook -type f ! -path '*/.*' ! -path '*/__pycache__/
 	$(wildcard pyproject.toml tools/wheel.py tools/downloads.py tools/myst.py)
 HOUSE := _config.yml _toc.yml $(wildcard tools/sphinx_*.py) $(shell find book/_static -type f)
 
+# A terminal that knows ASCII only is no reason to fail: what it cannot show is written as \u2192.
+PYTHONIOENCODING := $(firstword $(subst :, ,$(PYTHONIOENCODING))):backslashreplace
+export PYTHONIOENCODING
+
 .DEFAULT_GOAL := help
 .PHONY: help book wheel release serve test quick chapter lab execute bench coverage lock clean
 .DELETE_ON_ERROR:
@@ -51,6 +55,8 @@ help:
 	@echo 'make clean     remove everything built, but not the notebooks that you changed'
 
 $(PAGES_SETUP): requirements-pages.txt constraints.txt
+	@test -w . || { echo 'This folder cannot be written to, and the book is built inside it:' \
+		'copy it to where you can write, and run make there.' >&2; exit 1; }
 	@test -n "$(PYTHON)" || { echo 'This book needs Python 3.11 or newer, and none was found.' \
 		'Install one, or name it: make book PYTHON=/path/to/python3' >&2; exit 1; }
 	@echo 'Setting up .venv for the pages: a minute the first time.'

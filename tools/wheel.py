@@ -90,6 +90,21 @@ def build(folder: Path, root: Path = ROOT) -> Path:
     return target
 
 
-if __name__ == "__main__":
+def main() -> int:
     words = sys.argv[1:]
-    print(os.path.relpath(build(Path(words[0]) if words else ROOT / "_build" / "wheel")))
+    try:
+        made = build(Path(words[0]) if words else ROOT / "_build" / "wheel")
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(
+            f"the wheel could not be stored: {where}{error.strerror}; name a folder that can be "
+            "written to: python tools/wheel.py FOLDER",
+            file=sys.stderr,
+        )
+        return 1
+    print(os.path.relpath(made))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

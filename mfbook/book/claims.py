@@ -15,7 +15,7 @@ from html import escape
 import numpy as np
 
 from mfbook.book.stored import folder
-from mfbook.problems.text import printable
+from mfbook.problems.text import Printable
 
 PAPERS = {
     "bai2024": "Bai, Zhao & Zhang 2024",
@@ -39,7 +39,7 @@ class ClaimFailed(AssertionError):
 
 
 @dataclass(frozen=True)
-class Claim:
+class Claim(Printable):
     """One row of the ledger. `chapter` is the page that settles it, as `folder/name`."""
 
     id: str
@@ -72,7 +72,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Card:
+class Card(Printable):
     """A settled claim with the evidence for it, shown in the page and as a line of text."""
 
     claim: Claim
@@ -91,9 +91,6 @@ class Card:
 
     def __repr__(self) -> str:
         return f"✓ {self.claim.id} [{self.claim.verdict}] {'; '.join(self.evidence)}"
-
-    def __str__(self) -> str:
-        return printable(repr(self))
 
     def _repr_html_(self) -> str:
         claim = self.claim
