@@ -1,6 +1,7 @@
 """What a reader takes along: one wheel with all that chapters read, notebooks that stand alone."""
 
 import ast
+import os
 import zipfile
 
 import nbformat
@@ -124,3 +125,18 @@ def test_the_wheel_brings_what_the_package_imports():
     cells = [nbformat.v4.new_code_cell(text) for text in texts]
     assert downloads.wanted(nbformat.v4.new_notebook(cells=cells)) == ["yaml"]
     assert "pyyaml" in downloads.brought()
+
+
+def test_a_hub_installs_what_the_chapters_import():
+    folder = ROOT / ".binder"
+    lines = (folder / "requirements.txt").read_text("utf-8").splitlines()
+    named = {line.split("=")[0] for line in lines if line and line[0] not in "#-"}
+    missing = {
+        name
+        for chapter in CHAPTERS
+        for name in downloads.wanted(chapter.read_source())
+        if name not in named
+    }
+    assert not missing
+    assert (folder / "../constraints.txt").resolve() == ROOT / "constraints.txt"
+    assert os.access(folder / "postBuild", os.X_OK)
