@@ -20,17 +20,25 @@ PORT ?= 8000
 BUILT := $(HTML)/.built
 
 # What a page is made from, and what changes every page.
-PAGES := $(shell find book mfbook -type f ! -path '*/.*' ! -path '*/__pycache__/*' 2>/dev/null)
+PAGES := $(shell find book mfbook -type f ! -path '*/.*' ! -path '*/__pycache__/*' 2>/dev/null) \
+	$(wildcard pyproject.toml tools/wheel.py tools/downloads.py tools/myst.py)
 HOUSE := _config.yml _toc.yml $(wildcard tools/sphinx_*.py) $(shell find book/_static -type f)
 
+# A terminal that knows ASCII only is no reason to fail: what it cannot show is written as \u2192.
+PYTHONIOENCODING := $(firstword $(subst :, ,$(PYTHONIOENCODING))):backslashreplace
+export PYTHONIOENCODING
+
 .DEFAULT_GOAL := help
-.PHONY: help book serve test quick chapter lab execute bench coverage lock clean
+.PHONY: help book wheel release serve test quick chapter lab execute bench coverage lock clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make book      build the web book from the stored outputs and say which page to open'
 	@echo 'make serve     build it and show it at http://127.0.0.1:8000 (or PORT=...), where the search'
 	@echo '               shows the sentences that it finds'
+	@echo 'make wheel     build the package that a downloaded chapter needs, with all that it reads'
+	@echo 'make release   build what is archived of a version, from the last commit: source, package,'
+	@echo '               pages, with checksums; the same commit gives the same bytes'
 	@echo 'make test      check everything: style, package, book, every stored output, every page'
 	@echo 'make quick     check in half a minute what you changed since the last commit (BASE=... for'
 	@echo '               another one): style, and the tests that reach it (ALL=1 with slow ones)'
@@ -47,6 +55,8 @@ help:
 	@echo 'make clean     remove everything built, but not the notebooks that you changed'
 
 $(PAGES_SETUP): requirements-pages.txt constraints.txt
+	@test -w . || { echo 'This folder cannot be written to, and the book is built inside it:' \
+		'copy it to where you can write, and run make there.' >&2; exit 1; }
 	@test -n "$(PYTHON)" || { echo 'This book needs Python 3.11 or newer, and none was found.' \
 		'Install one, or name it: make book PYTHON=/path/to/python3' >&2; exit 1; }
 	@echo 'Setting up .venv for the pages: a minute the first time.'
@@ -77,6 +87,12 @@ $(BUILT): $(PAGES) _build/.house
 
 book: $(BUILT)
 	@echo "The book is built. Open $(CURDIR)/$(HTML)/index.html"
+
+wheel: $(PAGES_SETUP)
+	@$(RUN) tools/wheel.py
+
+release: $(PAGES_SETUP)
+	@$(RUN) tools/release.py
 
 serve: $(BUILT)
 	@echo 'The book is at http://127.0.0.1:$(PORT)/ until you press Ctrl-C.'

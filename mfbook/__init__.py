@@ -5,6 +5,7 @@ from types import ModuleType
 
 from mfbook.book.claims import claim, ledger
 from mfbook.book.numbers import below
+from mfbook.book.stored import stored
 from mfbook.book.sweeps import sweep
 from mfbook.flow import gradient_flow
 from mfbook.flow.balanced import end_to_end_flow
@@ -98,6 +99,7 @@ __all__ = [
     "relative_gradient",
     "sampling_patterns",
     "small_init",
+    "stored",
     "sweep",
     "taylor_flow",
     "widgets",

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 import jupytext
 import nbformat
 import yaml
+from pybtex.backends.plaintext import Backend
 from pybtex.database import Person, parse_file
 from pybtex.richtext import Text
 
@@ -134,7 +135,8 @@ def library(root: Path = ROOT) -> dict:
 
 
 def plain(text: str) -> str:
-    return Text.from_latex(text).render_as("text")
+    # Its render_as("text") would look through every installed distribution for this backend.
+    return Text.from_latex(text).render(Backend())
 
 
 def family(person: Person) -> str:

@@ -28,13 +28,6 @@ def leave_out_sources(app: Sphinx, config: Config) -> None:
     ]
 
 
-def link_repository(app: Sphinx, config: Config) -> None:
-    """A button that leads to the repository, where its address is known."""
-    options = config.html_theme_options
-    if options.get("repository_url"):
-        options.setdefault("use_repository_button", True)
-
-
 def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
     # The package's name has hyphens, so it can be found but not imported.
     spec = importlib.util.find_spec("sphinx-mathjax-offline")
@@ -86,7 +79,6 @@ def mend(app: Sphinx, page: str, template: str, context: dict, doctree: object) 
 def setup(app: Sphinx) -> dict[str, bool]:
     # Before the table of contents decides which files belong to the book (priority 900).
     app.connect("config-inited", leave_out_sources, priority=400)
-    app.connect("config-inited", link_repository)
     app.connect("html-page-context", mend)
     app.connect("build-finished", copy_mathjax)
     app.config.mathjax_path = MATHJAX

@@ -32,3 +32,12 @@ window.addEventListener("load", async () => {
   if (window.MathJax && window.MathJax.startup) await window.MathJax.startup.promise;
   mfWatchWideBoxes();
 });
+
+// Where the page has an address, pip can take the wheel from there.
+window.addEventListener("DOMContentLoaded", () => {
+  if (!location.protocol.startsWith("http")) return;
+  for (const line of document.querySelectorAll("pre[data-wheel]")) {
+    const wheel = new URL(line.dataset.wheel, location.href);
+    line.textContent = line.textContent.replace(/\S+\.whl/, wheel.href);
+  }
+});

@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from html import escape
-from pathlib import Path
 
 import numpy as np
 
-from mfbook.problems.text import printable
-
-LEDGER = Path(__file__).resolve().parents[2] / "book" / "claims.yml"
+from mfbook.book.stored import folder
+from mfbook.problems.text import Printable
 
 PAPERS = {
     "bai2024": "Bai, Zhao & Zhang 2024",
@@ -41,7 +39,7 @@ class ClaimFailed(AssertionError):
 
 
 @dataclass(frozen=True)
-class Claim:
+class Claim(Printable):
     """One row of the ledger. `chapter` is the page that settles it, as `folder/name`."""
 
     id: str
@@ -74,7 +72,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Card:
+class Card(Printable):
     """A settled claim with the evidence for it, shown in the page and as a line of text."""
 
     claim: Claim
@@ -93,9 +91,6 @@ class Card:
 
     def __repr__(self) -> str:
         return f"✓ {self.claim.id} [{self.claim.verdict}] {'; '.join(self.evidence)}"
-
-    def __str__(self) -> str:
-        return printable(repr(self))
 
     def _repr_html_(self) -> str:
         claim = self.claim
@@ -162,12 +157,8 @@ def ledger() -> Ledger:
     """All rows of `book/claims.yml`."""
     import yaml
 
-    if not LEDGER.exists():
-        raise FileNotFoundError(
-            "book/claims.yml is not beside the package: install mfbook from a checkout of the "
-            "book with `pip install -e .`"
-        )
-    rows = [Claim(**row) for row in yaml.safe_load(LEDGER.read_text(encoding="utf-8"))]
+    text = folder().joinpath("claims.yml").read_text(encoding="utf-8")
+    rows = [Claim(**row) for row in yaml.safe_load(text)]
     ids = [row.id for row in rows]
     repeated = {id for id in ids if ids.count(id) > 1}
     if repeated:

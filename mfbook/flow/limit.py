@@ -15,6 +15,7 @@ from mfbook.models import factors_of, require_layers
 from mfbook.problems.checks import real_number, whole_number
 from mfbook.problems.fit import require_size
 from mfbook.problems.protocols import Problem
+from mfbook.problems.text import Printable
 
 if TYPE_CHECKING:
     from mfbook.flow.shallow.engine import Limits
@@ -36,7 +37,7 @@ ADVICE = {
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class DeepLimit:
+class DeepLimit(Printable):
     """What gradient flow of depth N ≥ 3 passes as its start goes to zero.
 
     Attributes

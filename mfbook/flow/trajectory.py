@@ -10,6 +10,8 @@ from typing import Any, Protocol, SupportsIndex
 
 import numpy as np
 
+from mfbook.problems.text import Printable
+
 LOSS_REACHED = "loss reached"
 # For U Uᵀ, where no matrix that is positive semidefinite fits any better (Li, Luo & Lyu 2021,
 # Lemma A.2).
@@ -103,7 +105,7 @@ class Readings(Protocol):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Trajectory:
+class Trajectory(Printable):
     """A path of W(t) = product of the factors, from its start to where it was stopped.
 
     For one run the shapes are as below. For a batch of runs (factors with leading axes) every

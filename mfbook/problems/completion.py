@@ -18,14 +18,14 @@ from mfbook.problems.checks import (
 )
 from mfbook.problems.graph import components
 from mfbook.problems.least_squares import LeastSquares, require_loss, require_name, truth_of
-from mfbook.problems.text import printable, read_matrix
+from mfbook.problems.text import Printable, read_matrix
 
 # A matrix that is kept whole takes 9 bytes an entry.
 LARGEST_FROM_TRIPLETS = 10**9
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class MatrixCompletion(LeastSquares):
+class MatrixCompletion(Printable, LeastSquares):
     r"""Complete a matrix M ∈ ℝ^{m×n} from the entries in a set Ω.
 
     The problem is to find W with W_ij = M_ij for the N observed entries (i, j) ∈ Ω. With
@@ -300,9 +300,6 @@ class MatrixCompletion(LeastSquares):
         if max(self.shape) > 8:
             return f"{type(self).__name__}(<{self.n_observed} entries of {self.shape}>)"
         return f"{type(self).__name__}({'; '.join(' '.join(row) for row in self.words())!r})"
-
-    def __str__(self) -> str:
-        return printable(repr(self))
 
     def _repr_latex_(self) -> str | None:
         if max(self.shape) > 8:

@@ -96,6 +96,13 @@ def _words(row: str, separator: str | None) -> list[str]:
     return [word for cell in row.split(separator) for word in (cell.split() or [""])]
 
 
+class Printable:
+    """What is printed as its repr, in the signs that standard output has."""
+
+    def __str__(self) -> str:
+        return printable(repr(self))
+
+
 def printable(text: str) -> str:
     """The text, or the nearest to it that standard output can print."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"

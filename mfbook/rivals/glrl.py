@@ -13,6 +13,7 @@ from mfbook.models import Model, model_of
 from mfbook.problems.checks import real_number, whole_number
 from mfbook.problems.fit import LOSS_TOL, excess, fit_of, fits, gradient, size_of_data
 from mfbook.problems.protocols import Problem
+from mfbook.problems.text import Printable
 from mfbook.theory.measures import numerical_rank
 
 RANK_LIMIT = "rank limit"
@@ -27,7 +28,7 @@ ADVICE = {
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class GreedyPath:
+class GreedyPath(Printable):
     """What greedy low-rank learning passes, or one of its rivals.
 
     Attributes

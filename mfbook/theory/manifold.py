@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from mfbook.models.product import in_order
 from mfbook.problems.checks import real_array, whole_number
 from mfbook.problems.graph import components
+from mfbook.problems.text import Printable
 
 # A basis of unit vectors counts as dependent where its smallest singular value is below this times
 # the largest: rounding in vectors that were computed reaches a few eps, and nobody means an angle
@@ -23,7 +24,7 @@ from mfbook.problems.graph import components
 DEPENDENT = 1e-10
 
 
-class InvariantManifold:
+class InvariantManifold(Printable):
     r"""Ω_k(α_1, …, α_k), or ω_k of one connected component of a mask: a linear subspace.
 
     Ω_k = {(A, B) : a_i, b_j ∈ span{α_1, …, α_k} for all rows a_i of A, columns b_j of B}

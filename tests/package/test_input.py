@@ -519,6 +519,27 @@ def test_a_problem_can_be_printed_where_only_ascii_can():
     assert repr(mf.examples.M4) == "MatrixCompletion('1 2; 3 ★')"
 
 
+@pytest.mark.slow
+def test_every_result_can_be_printed_where_only_ascii_can():
+    code = """
+import mfbook as mf
+P = mf.examples.M4
+start = mf.small_init(P.shape, rng=0)
+results = [
+    mf.gradient_descent(P, start, lr=0.02, max_iters=9), mf.rank_one_matrix_pursuit(P, 2),
+    mf.min_rank(P), mf.min_nuclear_norm(P), mf.claim("bai2024-thm1"), mf.ledger(),
+    mf.InvariantManifold([[1.0, 2.0]]), mf.widgets.matrix(),
+]
+print(*results, sep="\\n")
+"""
+    environment = {"PYTHONIOENCODING": "ascii", "PATH": "", "PYTHONPATH": ":".join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert "ranks 0 > 1 > 2" in done.stdout
+
+
 @pytest.mark.parametrize("problem", [P, SENSING, mf.examples.M1])
 def test_measure_and_adjoint_are_transposes_of_each_other(problem):
     rng = np.random.default_rng(0)

@@ -12,7 +12,7 @@ from mfbook.flow import gradient_flow
 from mfbook.flow.trajectory import Trajectory
 from mfbook.models import small_init
 from mfbook.problems import MatrixCompletion
-from mfbook.problems.text import printable
+from mfbook.problems.text import Printable
 
 if TYPE_CHECKING:
     from mfbook.book.widgets.live import Live
@@ -31,7 +31,7 @@ def rounded(cells: list[list[float | None]]) -> list[list[float | None]]:
     return [[None if x is None else float(f"{x:.12g}") for x in row] for row in cells]
 
 
-class Explorer:
+class Explorer(Printable):
     """A figure that a reader can push; made by the functions of `mf.widgets`.
 
     Shown as the last expression of a cell. In a running notebook what the reader chose is read
@@ -137,6 +137,3 @@ class Explorer:
     def __repr__(self) -> str:
         words = repr(self.problem).removeprefix("MatrixCompletion(").removesuffix(")")
         return f"widgets.{self.kind}({words}, seed={self.seed}, log10_scale={self.log10_scale:g})"
-
-    def __str__(self) -> str:
-        return printable(repr(self))

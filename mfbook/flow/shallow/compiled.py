@@ -7,12 +7,14 @@ Numba. They are plain Python: with NUMBA_DISABLE_JIT=1 they run as they stand.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar, cast
 
 from numba import config, njit
+from numba.misc.appdirs import AppDirs
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
@@ -31,10 +33,18 @@ _said = False
 def say_that_it_compiles(engine: str, takes: str = "a minute") -> None:
     """One line on standard error where an engine has not been compiled on this machine yet."""
     global _said
-    folder = Path(engine).parent / "__pycache__"
     # Numba's annotations do not know the names that it makes from the environment.
     elsewhere, disabled = config.CACHE_DIR, config.DISABLE_JIT  # type: ignore[attr-defined]
-    fresh = elsewhere == "" and not any(folder.glob("kernel.*.nbi"))
-    if fresh and not _said and not disabled:
+    if elsewhere == "" and not _said and not disabled and not _kept(Path(engine).parent):
         print(f"mfbook: compiling the engine, once on this machine ({takes})", file=sys.stderr)
     _said = True
+
+
+def _kept(folder: Path) -> bool:
+    """Whether Numba has kept a compiled engine: beside it, or with the user where that cannot be
+    written to."""
+    if os.access(folder, os.W_OK):
+        return any(folder.glob("__pycache__/kernel.*.nbi"))
+    places = AppDirs(appname="numba", appauthor=False)  # type: ignore[no-untyped-call]
+    # Numba adds a hash of the folder's place to its name.
+    return any(Path(places.user_cache_dir).glob(f"{folder.name}_*/kernel.*.nbi"))

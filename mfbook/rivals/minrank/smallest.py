@@ -14,6 +14,7 @@ import numpy as np
 from mfbook.problems import MatrixCompletion
 from mfbook.problems.checks import require_problem, whole_number
 from mfbook.problems.protocols import is_symmetric
+from mfbook.problems.text import Printable
 from mfbook.rivals.minrank.component import (
     LARGEST,
     Component,
@@ -33,7 +34,7 @@ NOT_PROVEN = "not proven"
 
 
 @dataclass(frozen=True, eq=False)
-class MinRank:
+class MinRank(Printable):
     """The smallest rank found, a matrix that has it, and why no smaller rank can fit.
 
     Attributes

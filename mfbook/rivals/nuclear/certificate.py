@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from mfbook.problems.checks import flag, real_array, require_problem
 from mfbook.problems.protocols import Problem, is_symmetric, reads_entries
+from mfbook.problems.text import Printable
 from mfbook.rivals.nuclear.data import EPS, Entries, Span, power_of_two
 
 LARGEST = float(np.finfo(float).max)
@@ -21,7 +22,7 @@ DEFINITE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
-class Certified:
+class Certified(Printable):
     """A matrix that fits the data, and a proof of how close to the minimum it is.
 
     Attributes
