@@ -24,13 +24,15 @@ PAGES := $(shell find book mfbook -type f ! -path '*/.*' ! -path '*/__pycache__/
 HOUSE := _config.yml _toc.yml $(wildcard tools/sphinx_*.py) $(shell find book/_static -type f)
 
 .DEFAULT_GOAL := help
-.PHONY: help book serve test quick chapter lab execute bench coverage lock clean
+.PHONY: help book pdf epub serve test quick chapter lab execute bench coverage lock clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make book      build the web book from the stored outputs and say which page to open'
 	@echo 'make serve     build it and show it at http://127.0.0.1:8000 (or PORT=...), where the search'
 	@echo '               shows the sentences that it finds'
+	@echo 'make pdf       print the whole book as _build/mfbook.pdf (with a Chromium)'
+	@echo 'make epub      bind it for readers of electronic books, as _build/mfbook.epub'
 	@echo 'make test      check everything: style, package, book, every stored output, every page'
 	@echo 'make quick     check in half a minute what you changed since the last commit (BASE=... for'
 	@echo '               another one): style, and the tests that reach it (ALL=1 with slow ones)'
@@ -81,6 +83,10 @@ book: $(BUILT)
 serve: $(BUILT)
 	@echo 'The book is at http://127.0.0.1:$(PORT)/ until you press Ctrl-C.'
 	@$(RUN) -m http.server --bind 127.0.0.1 --directory $(HTML) $(PORT)
+
+pdf epub: $(BUILT) $(SETUP)
+	@$(RUN) tools/browser.py >/dev/null
+	@$(RUN) tools/$@.py
 
 test: $(SETUP)
 	@$(RUN) tools/run_tests.py
