@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 import yaml
 from lxml import html
 from lxml.html import HtmlElement
+from pygments.formatters import HtmlFormatter
 
 from tools.chapters import ROOT
 
@@ -75,6 +76,13 @@ class Book:
                 found.append((chapter.part, []))
             found[-1][1].append(chapter)
         return found
+
+
+def colours(root: Path = ROOT) -> str:
+    """The colours of code, as the web pages show it by day."""
+    settings = yaml.safe_load((root / "_config.yml").read_text("utf-8"))["sphinx"]["config"]
+    style = settings["html_theme_options"]["pygments_light_style"]
+    return HtmlFormatter(style=style, nobackground=True).get_style_defs(".highlight pre")
 
 
 def words(tag: HtmlElement) -> str:

@@ -18,7 +18,7 @@ from lxml import html
 from pikepdf import Array, Dictionary, Name, OutlineItem, Pdf, String
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from tools.bound import HTML, Book, Chapter, link, read_book
+from tools.bound import HTML, Book, Chapter, colours, link, read_book
 from tools.chapters import ROOT
 from tools.typeset import (
     SHRINK,
@@ -44,11 +44,10 @@ PLACES = "https://book.invalid/#"
 
 def document(key: str, title: str, first: int, heads: str, body: str, book: Book) -> str:
     """What the browser prints: `first` is the number of its first page."""
-    colours = (HTML / "_static" / "pygments.css").read_text("utf-8")
     styles = "\n".join((STYLES / f"{name}.css").read_text("utf-8") for name in ("book", "pdf"))
     return (
-        '<!DOCTYPE html>\n<html lang="en" data-theme="light"><head><meta charset="utf-8">'
-        f"<title>{escape(title)}</title><style>\n{faces()}\n{colours}\n{styles}\n{heads}\n"
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        f"<title>{escape(title)}</title><style>\n{faces()}\n{colours()}\n{styles}\n{heads}\n"
         f"html {{ counter-reset: page {first - 1}; }}</style>"
         f'{mathjax(book.mathjax, "chtml")}</head><body id="{key}">\n{body}</body></html>\n'
     )
@@ -74,7 +73,7 @@ def targets(book: Book) -> dict[str, set[str]]:
     found = {chapter.key: {chapter.key} for chapter in book.chapters}
     for chapter in book.chapters:
         found[chapter.key] |= {anchor for anchor, _ in chapter.sections}
-        for place in chapter.body.xpath(".//a/@href[starts-with(., '%s')]" % PLACES):
+        for place in chapter.body.xpath(".//a/@href[starts-with(., $places)]", places=PLACES):
             anchor = place.removeprefix(PLACES)
             found[anchor.split("--")[0]].add(anchor)
     return found
