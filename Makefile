@@ -23,6 +23,9 @@ BUILT := $(HTML)/.built
 PAGES := $(shell find book mfbook -type f ! -path '*/.*' ! -path '*/__pycache__/*' 2>/dev/null)
 HOUSE := _config.yml _toc.yml $(wildcard tools/sphinx_*.py) $(shell find book/_static -type f)
 
+# What binds the pages into one book.
+BINDERY := $(addprefix tools/,bound.py typeset.py pdf.py epub.py) $(wildcard tools/print_styles/*)
+
 .DEFAULT_GOAL := help
 .PHONY: help book pdf epub serve test quick chapter lab execute bench coverage lock clean
 .DELETE_ON_ERROR:
@@ -84,9 +87,12 @@ serve: $(BUILT)
 	@echo 'The book is at http://127.0.0.1:$(PORT)/ until you press Ctrl-C.'
 	@$(RUN) -m http.server --bind 127.0.0.1 --directory $(HTML) $(PORT)
 
-pdf epub: $(BUILT) $(SETUP)
+pdf epub: %: _build/mfbook.%
+	@echo "The book is bound. Open $(CURDIR)/$<"
+
+_build/mfbook.pdf _build/mfbook.epub: _build/mfbook.%: $(BUILT) $(SETUP) $(BINDERY)
 	@$(RUN) tools/browser.py >/dev/null
-	@$(RUN) tools/$@.py
+	@$(RUN) tools/$*.py
 
 test: $(SETUP)
 	@$(RUN) tools/run_tests.py

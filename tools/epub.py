@@ -32,7 +32,7 @@ COVER = "welcome.png"
 DRAWN = """() => {
   for (const item of MathJax.startup.document.math) {
     const svg = item.typesetRoot.querySelector('svg');
-    svg.setAttribute('aria-label', item.math.replace(/\\s+/g, ' ').trim());
+    svg.setAttribute('aria-label', item.typesetRoot.getAttribute('aria-label'));
     svg.setAttribute('class', item.display ? 'mf-formula mf-display' : 'mf-formula');
     for (const node of [svg, ...svg.querySelectorAll('*')])
       for (const { name } of [...node.attributes])
@@ -204,7 +204,7 @@ def main(words: list[str]) -> int:
         print(error, file=sys.stderr)
         return 1
     bind(book, chapters, pictures, file)
-    print(f"The book is bound: {file}")
+    print(f"{len(chapters)} chapters are bound in {file}")
     return 0
 
 

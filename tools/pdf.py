@@ -144,7 +144,10 @@ def print_book(book: Book, folder: Path = BUILT) -> Iterator[tuple[str, Pdf]]:
                 pages[anchor] = first + at[0]
             first += len(pdf.pages)
             yield chapter.key, pdf
-        roman = "@page { @bottom-center { content: counter(page, lower-roman); } }"
+        roman = (
+            "@page { @bottom-center { content: counter(page, lower-roman); } }\n"
+            "@page :first { @bottom-center { content: none; } }"
+        )
         front = title_page(book) + contents(book, pages)
         yield FRONT, printed(FRONT, book.title, 1, roman, front)
 
@@ -284,7 +287,7 @@ def main(words: list[str]) -> int:
         return 1
     bound = bind([printed[-1], *printed[:-1]], book)
     bound.save(file, object_stream_mode=pikepdf.ObjectStreamMode.generate, deterministic_id=True)
-    print(f"The book is printed: {len(bound.pages)} pages. Open {file}")
+    print(f"{len(bound.pages)} pages are printed in {file}")
     return 0
 
 

@@ -21,6 +21,13 @@ FACES = {
         f"DejaVuSansMono{kind}" for kind in ("", "-Bold", "-Oblique", "-BoldOblique")
     ),
 }
+# A formula is read aloud, and found by those who cannot see it, as its TeX.
+WORDS = """() => {
+  for (const item of MathJax.startup.document.math) {
+    item.typesetRoot.setAttribute('role', 'img');
+    item.typesetRoot.setAttribute('aria-label', item.math.replace(/\\s+/g, ' ').trim());
+  }
+}"""
 # What sticks out of a column of this many pixels.
 STICKING_OUT = """width => {
   const found = [];
@@ -113,6 +120,7 @@ def load(page: Page, file: Path) -> None:
     page.goto(file.as_uri())
     page.evaluate("async () => { await MathJax.startup.promise; await document.fonts.ready; }")
     page.remove_listener("requestfailed", note)
+    page.evaluate(WORDS)
     missing += page.evaluate(
         "() => [...document.images].filter(one => !one.naturalWidth).map(one => one.src)"
     )
