@@ -28,14 +28,19 @@ HOUSE := _config.yml _toc.yml $(wildcard tools/sphinx_*.py) $(shell find book/_s
 PYTHONIOENCODING := $(firstword $(subst :, ,$(PYTHONIOENCODING))):backslashreplace
 export PYTHONIOENCODING
 
+# What binds the pages into one book.
+BINDERY := $(addprefix tools/,bound.py typeset.py pdf.py epub.py) $(wildcard tools/print_styles/*)
+
 .DEFAULT_GOAL := help
-.PHONY: help book wheel release serve test quick chapter lab execute bench coverage lock clean
+.PHONY: help book pdf epub wheel release serve test quick chapter lab execute bench coverage lock clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make book      build the web book from the stored outputs and say which page to open'
 	@echo 'make serve     build it and show it at http://127.0.0.1:8000 (or PORT=...), where the search'
 	@echo '               shows the sentences that it finds'
+	@echo 'make pdf       print the whole book as _build/mfbook.pdf (with a Chromium)'
+	@echo 'make epub      bind it for readers of electronic books, as _build/mfbook.epub'
 	@echo 'make wheel     build the package that a downloaded chapter needs, with all that it reads'
 	@echo 'make release   build what is archived of a version, from the last commit: source, package,'
 	@echo '               pages, with checksums; the same commit gives the same bytes'
@@ -97,6 +102,13 @@ release: $(PAGES_SETUP)
 serve: $(BUILT)
 	@echo 'The book is at http://127.0.0.1:$(PORT)/ until you press Ctrl-C.'
 	@$(RUN) -m http.server --bind 127.0.0.1 --directory $(HTML) $(PORT)
+
+pdf epub: %: _build/mfbook.%
+	@echo "The book is bound. Open $(CURDIR)/$<"
+
+_build/mfbook.pdf _build/mfbook.epub: _build/mfbook.%: $(BUILT) $(SETUP) $(BINDERY)
+	@$(RUN) tools/browser.py >/dev/null
+	@$(RUN) tools/$*.py
 
 test: $(SETUP)
 	@$(RUN) tools/run_tests.py

@@ -1,4 +1,4 @@
-"""The browser that looks at the pages: the machine's own Chromium, or one fetched for the tests.
+"""The browser that looks at the pages and prints them: the machine's own Chromium, or one fetched.
 
 python tools/browser.py      makes sure that there is one, and fails where it cannot
 """
@@ -15,10 +15,19 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 # What playwright fetches stays inside the environment, and goes with it.
 FETCHED = Path(sys.prefix) / "browsers"
 MISSING = (
-    "The tests look at every page in a browser, and no Chromium was found. Install it "
-    "(on Debian: apt install chromium; on macOS: brew install --cask chromium) or let the tests "
-    f"fetch one: {Path(sys.executable).name} tools/browser.py"
+    "A browser looks at the pages, and prints them: no Chromium was found. Install it (on Debian: "
+    "apt install chromium; on macOS: brew install --cask chromium) or let one be fetched: "
+    f"{Path(sys.executable).name} tools/browser.py"
 )
+# Without the last three, the browser itself calls its maker's hosts at every start.
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 def find() -> str | None:
@@ -43,7 +52,7 @@ def fetch() -> None:
 
 def main() -> int:
     if find() is None:
-        print("No Chromium here: fetching one for the tests.", flush=True)
+        print("No Chromium here: fetching one.", flush=True)
         fetch()
     program = find()
     print(program or MISSING, file=sys.stdout if program else sys.stderr)

@@ -8,19 +8,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import sync_playwright
 
-from tools.browser import MISSING, find
+from tools.browser import FLAGS, MISSING, find
 from tools.chapters import ROOT
 
 HTML = ROOT / "_build" / "html"
-# Without the last three, the browser itself calls its maker's hosts at every start.
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 class Quiet(SimpleHTTPRequestHandler):

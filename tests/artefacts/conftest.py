@@ -1,0 +1,44 @@
+"""The book on paper and for electronic readers, as `make pdf epub` bound it."""
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from tools import epub, pdf
+from tools.bound import HTML, Book, read_book
+from tools.browser import FLAGS, MISSING, find
+
+
+def built(file: Path) -> Path:
+    if not file.exists():
+        # A check that did not run must not look passed.
+        pytest.fail(f"{file.name} is not there: run `make pdf epub` first")
+    return file
+
+
+@pytest.fixture(scope="session")
+def book() -> Book:
+    built(HTML / "index.html")
+    return read_book()
+
+
+@pytest.fixture(scope="session")
+def pdf_file() -> Path:
+    return built(pdf.FILE)
+
+
+@pytest.fixture(scope="session")
+def epub_file() -> Path:
+    return built(epub.FILE)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    program = find()
+    if program is None:
+        pytest.fail(MISSING)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
+        yield browser
+        browser.close()

@@ -1,0 +1,131 @@
+"""The bound book in the browser, which typesets its mathematics and lays it out."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+from tools.browser import FLAGS, MISSING, find
+
+STYLES = Path(__file__).resolve().parent / "print_styles"
+# Every letter comes from what is installed with the book, so that it looks alike on all machines.
+# Matplotlib brings these; STIX covers the letters and signs of mathematics.
+FACES = {
+    "STIX": ("STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic", "STIXGeneralBolIta"),
+    "DejaVu Sans": tuple(f"DejaVuSans{kind}" for kind in ("", "-Bold", "-Oblique", "-BoldOblique")),
+    "DejaVu Sans Mono": tuple(
+        f"DejaVuSansMono{kind}" for kind in ("", "-Bold", "-Oblique", "-BoldOblique")
+    ),
+}
+# A formula is read aloud, and found by those who cannot see it, as its TeX.
+WORDS = """() => {
+  for (const item of MathJax.startup.document.math) {
+    item.typesetRoot.setAttribute('role', 'img');
+    item.typesetRoot.setAttribute('aria-label', item.math.replace(/\\s+/g, ' ').trim());
+  }
+}"""
+# What sticks out of a column of this many pixels.
+STICKING_OUT = """width => {
+  const found = [];
+  for (const node of document.body.querySelectorAll('*')) {
+    if (node.parentElement.closest('mjx-container, svg')) continue;
+    const box = node.getBoundingClientRect();
+    if (box.width && (box.right > width + 1 || box.left < -1)) found.push(node);
+  }
+  return found.map(node => `${node.tagName.toLowerCase()} of ` +
+    `${Math.round(node.getBoundingClientRect().right)} pixels: ${node.textContent.slice(0, 60)}`);
+}"""
+# Formulas that are too wide are set smaller, together with their number.
+SHRINK = """least => {
+  for (const node of document.querySelectorAll('mjx-container')) {
+    const outer = node.closest('div.math') || node.parentElement;
+    const number = outer.querySelector('.eqno')?.getBoundingClientRect().width || 0;
+    const needs = node.firstElementChild.getBoundingClientRect().width;
+    const has = outer.clientWidth - (number && number + 12);
+    if (outer.clientWidth && needs > has) {
+      const size = parseFloat(getComputedStyle(node).fontSize);
+      node.style.fontSize = `${size * Math.max(least, 0.99 * has / needs)}px`;
+    }
+  }
+}"""
+
+
+def faces() -> str:
+    import matplotlib
+
+    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    return "\n".join(
+        f'@font-face {{ font-family: "{family}"; src: url({(folder / file).as_uri()}.ttf); '
+        f"font-weight: {weight}; font-style: {style}; }}"
+        for family, files in FACES.items()
+        for file, (style, weight) in zip(
+            files,
+            [(style, weight) for style in ("normal", "italic") for weight in ("normal", "bold")],
+            strict=True,
+        )
+    )
+
+
+def mathjax(settings: str, output: str) -> str:
+    """The scripts that typeset a document as the pages are, drawn with letters ("chtml") or with
+    curves ("svg")."""
+    # The package's name has hyphens, so it can be found but not imported.
+    spec = importlib.util.find_spec("sphinx-mathjax-offline")
+    assert spec is not None and spec.submodule_search_locations
+    folder = Path(spec.submodule_search_locations[0]) / "static" / "mathjax"
+    letters = (folder / "output" / "chtml" / "fonts" / "woff-v2").as_uri()
+    return (
+        f"<script>{settings};\n"
+        f'MathJax.chtml = {{fontURL: "{letters}"}};\n'
+        # A formula of its own carries its curves with it, wherever it stands.
+        'MathJax.svg = {fontCache: "none"};\n'
+        "Object.assign(MathJax.options, {enableMenu: false, enableAssistiveMml: false});"
+        f'</script>\n<script src="{(folder / f"tex-{output}-full.js").as_uri()}"></script>'
+    )
+
+
+@contextmanager
+def opened(width: int) -> Iterator[Page]:
+    """A page of a browser, as wide as the column of text. Raises RuntimeError without a browser."""
+    program = find()
+    if program is None:
+        raise RuntimeError(MISSING)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=program, args=[*FLAGS, "--allow-file-access-from-files"]
+        )
+        page = browser.new_page(viewport={"width": width, "height": 1000})
+        # The whole book on a busy machine takes as long as it takes.
+        page.set_default_timeout(0)
+        page.emulate_media(media="print", color_scheme="light")
+        yield page
+        browser.close()
+
+
+def load(page: Page, file: Path) -> None:
+    """Open a document and wait until its mathematics, letters and pictures are there.
+
+    Raises RuntimeError where one is missing or a formula is wrong.
+    """
+    missing: list[str] = []
+
+    def note(request) -> None:
+        missing.append(request.url)
+
+    page.on("requestfailed", note)
+    page.goto(file.as_uri())
+    page.evaluate("async () => { await MathJax.startup.promise; await document.fonts.ready; }")
+    page.remove_listener("requestfailed", note)
+    page.evaluate(WORDS)
+    missing += page.evaluate(
+        "() => [...document.images].filter(one => !one.naturalWidth).map(one => one.src)"
+    )
+    wrong = page.locator("[data-mjx-error]").evaluate_all(
+        "found => found.map(one => one.getAttribute('data-mjx-error'))"
+    )
+    if missing or wrong:
+        raise RuntimeError(f"{file.name}: " + "; ".join([*missing, *wrong]))
