@@ -21,7 +21,8 @@ BUILT := $(HTML)/.built
 
 # What a page is made from, and what changes every page.
 PAGES := $(shell find book mfbook -type f ! -path '*/.*' ! -path '*/__pycache__/*' 2>/dev/null)
-HOUSE := _config.yml _toc.yml $(wildcard tools/sphinx_*.py) $(shell find book/_static -type f)
+HOUSE := _config.yml _toc.yml $(wildcard tools/sphinx_*.py) tools/listings.py tools/mathematics.py \
+	tools/statements.py $(shell find book/_static -type f)
 
 .DEFAULT_GOAL := help
 .PHONY: help book serve test quick chapter lab execute bench coverage lock clean
