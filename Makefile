@@ -21,8 +21,7 @@ BUILT := $(HTML)/.built
 
 # What a page is made from, and what changes every page.
 PAGES := $(shell find book mfbook -type f ! -path '*/.*' ! -path '*/__pycache__/*' 2>/dev/null)
-HOUSE := _config.yml _toc.yml $(wildcard tools/sphinx_*.py) tools/listings.py tools/mathematics.py \
-	tools/statements.py $(shell find book/_static -type f)
+HOUSE := _config.yml _toc.yml $(wildcard tools/sphinx_*.py) $(shell find book/_static -type f)
 
 .DEFAULT_GOAL := help
 .PHONY: help book serve test quick chapter lab execute bench coverage lock clean
@@ -71,6 +70,9 @@ $(SETUP): $(PAGES_SETUP) requirements.txt pyproject.toml
 _build/.house: $(HOUSE) $(PAGES_SETUP)
 	@rm -rf _build/html _build/.doctrees
 	@mkdir -p _build && touch $@
+
+# What the lists at the end of the book are made by.
+_build/.house: tools/listings.py tools/mathematics.py tools/statements.py
 
 $(BUILT): $(PAGES) _build/.house
 	@PYTHONPATH=. $(VENV)/bin/jupyter-book build . -W --keep-going --quiet >/dev/null || { rm -f _build/.house; exit 1; }
