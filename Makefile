@@ -86,6 +86,9 @@ _build/.house: $(HOUSE) $(PAGES_SETUP)
 	@rm -rf _build/html _build/.doctrees
 	@mkdir -p _build && touch $@
 
+# What the lists at the end of the book are made by.
+_build/.house: tools/listings.py tools/mathematics.py tools/statements.py
+
 $(BUILT): $(PAGES) _build/.house
 	@PYTHONPATH=. $(VENV)/bin/jupyter-book build . -W --keep-going --quiet >/dev/null || { rm -f _build/.house; exit 1; }
 	@touch $@

@@ -21,7 +21,7 @@ from tools.mathematics import as_html
 from tools.statements import Statement, statements
 
 # What the directive reads; a page that has one is built again when one of them changes.
-SOURCES = ("claims.yml", "papers.yml", "errata.yml", "news.yml")
+SOURCES = ("book/claims.yml", "book/papers.yml", "book/errata.yml", "book/news.yml")
 OURS = "mfbook"
 RANKS = ("first", "further", "small")
 SHORT = {
@@ -202,12 +202,12 @@ def ledger_row(book: Listings, row: Claim) -> str:
     note = f' <span class="mf-note">{book.words(row.note)}</span>' if row.note else ""
     place = book.items.get(row.id, {}).get("place", "")
     known = not place or section(place).split()[-1] in row.item or str(place) in row.item
-    place = "" if known else f'<span class="mf-place">{section(place)}</span>'
+    place = "" if known else f' <span class="mf-place">{section(place)}</span>'
     return (
         f'<tr id="row-{row.id}" data-part="{escape(book.parts[row.chapter])}" '
-        f'data-verdict="{row.verdict}"><td>{as_html(row.item)}{place}</td>'
-        f"<td>{badge(row.verdict, meaning=VERDICTS[row.verdict])}</td>"
-        f"<td>{book.words(row.statement)}{note}{book.where(row)}</td></tr>"
+        f'data-verdict="{row.verdict}"><td>{as_html(row.item)}{place}</td>\n'
+        f"<td>{badge(row.verdict, meaning=VERDICTS[row.verdict])}</td>\n"
+        f"<td>{book.words(row.statement)}{note} {book.where(row)}</td></tr>\n"
     )
 
 
@@ -283,14 +283,21 @@ def errata_list(book: Listings, paper: str) -> str:
     entries = [one for one in book.errata if (one.after or one.claim) in listed]
     lines = []
     for number, one in enumerate(entries, 1):
-        row = rows[one.claim]
+        # What belongs to an entry of a list stands as far in as its first word.
+        inner = " " * len(f"{number}. ")
+        link = book.check(rows[one.claim], "The check")
         lines += [
-            f"{number}. **{one.place}** {badge(one.kind)} {one.printed.strip()}",
+            f"{number}. **{one.place}** {badge(one.kind)} {sentence(one.printed)}",
             "",
-            f"   *Read:* {one.correct.strip()} {book.check(row, 'The check')}.",
+            f"{inner}*Read:* {sentence(one.correct)} {link}.",
             "",
         ]
     return "\n".join(lines)
+
+
+def sentence(text: str) -> str:
+    text = text.strip()
+    return text if text.endswith((".", ".)")) else f"{text}."
 
 
 def errata_counts(book: Listings) -> str:
@@ -329,7 +336,7 @@ def news_list(book: Listings, rank: str) -> str:
         about = book.news.get(row.id, News(rank, "observation", ""))
         entries.append(
             f"<li>{badge(about.kind)} <strong>{as_html(row.item)}.</strong> "
-            f"{book.words(row.statement)} {book.where(row, about.status)}</li>"
+            f"{book.words(row.statement)} {book.where(row, about.status)}</li>\n"
         )
     return f'<ol class="mf-list">{"".join(entries)}</ol>'
 
@@ -346,7 +353,7 @@ def software_list(book: Listings) -> str:
 def plain_list(book: Listings, rows: list[Claim]) -> str:
     entries = "".join(
         f"<li><strong>{head(row)}.</strong> {book.words(row.statement)} "
-        f'<span class="mf-note">{book.words(row.note)}</span>{book.where(row)}</li>'
+        f'<span class="mf-note">{book.words(row.note)}</span> {book.where(row)}</li>\n'
         for row in rows
     )
     return f'<ul class="mf-list">{entries}</ul>'

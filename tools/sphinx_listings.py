@@ -12,6 +12,7 @@ from sphinx.util.docutils import SphinxDirective
 from tools.listings import SOURCES, Listings
 
 SCRIPT, STYLE = "listings.js", "listings.css"
+MADE_BY = ("tools/listings.py", "tools/mathematics.py", "tools/statements.py")
 
 
 class Listing(SphinxDirective):
@@ -22,9 +23,9 @@ class Listing(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         root = Path(self.env.srcdir)
-        chapters = self.env.found_docs
-        for file in (*SOURCES, *(f"{name.removeprefix('book/')}.md" for name in chapters)):
-            self.env.note_dependency(str(root / "book" / file))
+        chapters = (f"{name}.md" for name in self.env.found_docs)
+        for file in (*SOURCES, *chapters, *MADE_BY):
+            self.env.note_dependency(str(root / file))
         text = Listings(root).make(self.arguments[0])
         if text.startswith("<"):
             return [nodes.raw("", text, format="html")]

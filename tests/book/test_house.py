@@ -190,3 +190,16 @@ def test_importing_the_package_loads_nothing_heavy():
     code = f"import sys, mfbook; print([m for m in {heavy} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert found.stdout == "[]\n", found.stdout + found.stderr
+
+
+def test_every_reference_is_cited():
+    """The bibliography prints all of them, so that one that nobody cites would stand there."""
+    keys = re.findall(r"^@\w+\{(\w+),", (BOOK / "references.bib").read_text("utf-8"), re.M)
+    text = "\n".join(page.read_text("utf-8") for page in pages() if page.suffix == ".md")
+    text += "\n".join(path.read_text("utf-8") for path in sorted(BOOK.glob("*.yml")))
+    cited = {
+        key.strip()
+        for keys in re.findall(r"\{cite[\w:]*\}`([^`]+)`", text)
+        for key in keys.split(",")
+    }
+    assert set(keys) == cited

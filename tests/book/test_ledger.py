@@ -164,6 +164,9 @@ def unbroken(name: str) -> Unbroken:
         ("data/graph", "bai2024-remA2", "C.any(axis=0)", "np.ones(len(C), dtype=bool)"),
         ("data/graph", "bai2024-remA2", "matrix_power(common, len(P))", "matrix_power(common, 1)"),
         ("data/graph", "bai2024-remA2", "wider = mf", "mask[3, 0] = True; wider = mf"),
+        # two factors for three; a triangle that rank 1 fits
+        ("answers", "mfbook-answers", "depth=N, rng=0", "depth=2, rng=0"),
+        ("answers", "mfbook-answers", "2 ? -1; 2 -1 ?", "2 ? 1; 2 1 ?"),
         # a pattern dropped from the paper's list, and one read wrongly
         ("data/graph", "bai2024-secB3", '"110110001"]', "]"),
         ("data/graph", "bai2024-secB3", '"111110011"', '"111110111"'),
@@ -270,9 +273,6 @@ def unbroken(name: str) -> Unbroken:
             "mf.low_rankness(matrix, r)",
             "mf.low_rankness(matrix, max(r - 1, 0))",
         ),
-        # two factors for three; a triangle that rank 1 fits
-        ("answers", "mfbook-answers", "depth=N, rng=0", "depth=2, rng=0"),
-        ("answers", "mfbook-answers", "2 ? -1; 2 -1 ?", "2 ? 1; 2 1 ?"),
         # a start that is not tiny
         ("welcome", "mfbook-welcome", "tiny = 1e-8", "tiny = 1e-1"),
     ],

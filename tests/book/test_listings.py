@@ -110,6 +110,9 @@ def test_the_errata_are_all_shown_each_with_its_paper(book):
     assert asked("errata") == ["errata-counts", *(f"errata {paper}" for paper in book.papers)]
     shown = "\n".join(text.values())
     assert len(re.findall(r"^\d+\. \*\*", shown, re.M)) == len(book.errata)
+    heads = re.findall(r"^(\d+\. ).*\n\n( +)\*Read:\*", shown, re.M)
+    assert len(heads) == len(book.errata)
+    assert all(len(number) == len(inner) for number, inner in heads)
     assert str(len(book.errata)) in book.make("errata-counts")
     for paper, words in text.items():
         for id in re.findall(r"#claim-([\w.-]+)", words):
