@@ -32,7 +32,6 @@ COVER = "welcome.png"
 DRAWN = """() => {
   for (const item of MathJax.startup.document.math) {
     const svg = item.typesetRoot.querySelector('svg');
-    svg.setAttribute('aria-label', item.typesetRoot.getAttribute('aria-label'));
     svg.setAttribute('class', item.display ? 'mf-formula mf-display' : 'mf-formula');
     for (const node of [svg, ...svg.querySelectorAll('*')])
       for (const { name } of [...node.attributes])
@@ -100,7 +99,7 @@ def typeset(book: Book, pictures: dict[str, Path], folder: Path = BUILT) -> dict
             body = html.tostring(chapter.body, encoding="unicode")
             file.write_text(
                 '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-                f"{mathjax(book.mathjax, 'svg')}</head><body>{body}</body></html>",
+                f"{mathjax(book.mathjax)}</head><body>{body}</body></html>",
                 "utf-8",
             )
             load(page, file)

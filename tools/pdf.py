@@ -49,7 +49,7 @@ def document(key: str, title: str, first: int, heads: str, body: str, book: Book
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f"<title>{escape(title)}</title><style>\n{faces()}\n{colours()}\n{styles}\n{heads}\n"
         f"html {{ counter-reset: page {first - 1}; }}</style>"
-        f'{mathjax(book.mathjax, "chtml")}</head><body id="{key}">\n{body}</body></html>\n'
+        f'{mathjax(book.mathjax)}</head><body id="{key}">\n{body}</body></html>\n'
     )
 
 
