@@ -24,7 +24,7 @@ PAGES := $(shell find book mfbook -type f ! -path '*/.*' ! -path '*/__pycache__/
 HOUSE := _config.yml _toc.yml $(wildcard tools/sphinx_*.py) $(shell find book/_static -type f)
 
 # What binds the pages into one book.
-BINDERY := $(addprefix tools/,bound.py typeset.py pdf.py epub.py) $(wildcard tools/print_styles/*)
+BINDERY := $(wildcard $(addprefix tools/,bound.py typeset.py pdf.py epub.py print_styles/*))
 
 .DEFAULT_GOAL := help
 .PHONY: help book pdf epub serve test quick chapter lab execute bench coverage lock clean

@@ -87,11 +87,15 @@ have their TeX.</meta>
 """
 
 
-def typeset(book: Book, pictures: dict[str, Path], folder: Path = BUILT) -> dict[str, str]:
-    """The chapters with their formulas drawn, as XHTML, by their keys."""
-    (folder / "images").mkdir(parents=True, exist_ok=True)
+def copy_pictures(pictures: dict[str, Path], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
     for name, path in pictures.items():
-        shutil.copyfile(path, folder / "images" / name)
+        shutil.copyfile(path, folder / name)
+
+
+def typeset(book: Book, pictures: dict[str, Path], folder: Path) -> dict[str, str]:
+    """The chapters with their formulas drawn, as XHTML, by their keys."""
+    copy_pictures(pictures, folder / "images")
     drawn = {}
     with opened(620) as page:
         for chapter in book.chapters:
@@ -198,7 +202,7 @@ def main(words: list[str]) -> int:
         picture,
     )
     try:
-        chapters = typeset(book, pictures)
+        chapters = typeset(book, pictures, BUILT)
     except RuntimeError as error:
         print(error, file=sys.stderr)
         return 1
