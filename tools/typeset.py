@@ -23,11 +23,12 @@ FACES = {
     ),
 }
 # Formulas are measured against the letters around them, so those come first. What is drawn is read
-# aloud as its TeX.
+# aloud as its TeX, and not as the hidden copy that MathJax keeps for screen readers.
 TYPESET = """async () => {
   await document.fonts.ready;
   await MathJax.startup.promise;
   await MathJax.typesetPromise();
+  document.querySelectorAll('mjx-assistive-mml').forEach(one => one.remove());
   for (const item of MathJax.startup.document.math) {
     const svg = item.typesetRoot.querySelector('svg');
     svg.removeAttribute('aria-hidden');
@@ -35,16 +36,28 @@ TYPESET = """async () => {
     svg.setAttribute('aria-label', item.math.replace(/\\s+/g, ' ').trim());
   }
 }"""
+# Formulas that MathJax could not read: left as they were, an error, or an unknown command in red.
+WRONG = """() => [
+  ...[...document.querySelectorAll('.math')].filter(one => !one.querySelector('mjx-container'))
+    .map(one => `not typeset: ${one.textContent}`),
+  ...[...document.querySelectorAll(
+    '[data-mjx-error], mjx-container [data-mml-node=mtext][fill=red]')].map(one =>
+    `${one.closest('svg').getAttribute('aria-label')}: ` +
+    `${one.getAttribute('data-mjx-error') || 'unknown command'}`),
+]"""
 # What sticks out of a column of this many pixels.
 STICKING_OUT = """width => {
   const found = [];
   for (const node of document.body.querySelectorAll('*')) {
-    if (node.parentElement.closest('mjx-container, svg')) continue;
+    if (node.parentElement.closest('svg')) continue;
     const box = node.getBoundingClientRect();
     if (box.width && (box.right > width + 1 || box.left < -1)) found.push(node);
   }
-  return found.map(node => `${node.tagName.toLowerCase()} of ` +
-    `${Math.round(node.getBoundingClientRect().right)} pixels: ${node.textContent.slice(0, 60)}`);
+  return found.map(node => {
+    const words = node.textContent || node.getAttribute('aria-label') || '';
+    const right = Math.round(node.getBoundingClientRect().right);
+    return `${node.tagName.toLowerCase()} of ${right} pixels: ${words.slice(0, 60)}`;
+  });
 }"""
 # Formulas that are too wide are set smaller, together with their number.
 SHRINK = """least => {
@@ -127,8 +140,6 @@ def load(page: Page, file: Path) -> None:
     missing += page.evaluate(
         "() => [...document.images].filter(one => !one.naturalWidth).map(one => one.src)"
     )
-    wrong = page.locator("[data-mjx-error]").evaluate_all(
-        "found => found.map(one => one.getAttribute('data-mjx-error'))"
-    )
+    wrong = page.evaluate(WRONG)
     if missing or wrong:
         raise RuntimeError(f"{file.name}: " + "; ".join([*missing, *wrong]))
