@@ -29,7 +29,7 @@ PYTHONIOENCODING := $(firstword $(subst :, ,$(PYTHONIOENCODING))):backslashrepla
 export PYTHONIOENCODING
 
 # What binds the pages into one book.
-BINDERY := $(addprefix tools/,bound.py typeset.py pdf.py epub.py) $(wildcard tools/print_styles/*)
+BINDERY := $(wildcard $(addprefix tools/,bound.py typeset.py pdf.py epub.py print_styles/*))
 
 .DEFAULT_GOAL := help
 .PHONY: help book pdf epub wheel release serve test quick chapter lab execute bench coverage lock clean

@@ -42,8 +42,7 @@ class Chapter:
     sections: list[tuple[str, str]] = field(init=False)
 
     def __post_init__(self) -> None:
-        headings = self.body.xpath(".//section[@id]/h2")
-        self.sections = [(self.anchor(h2.getparent().get("id")), words(h2)) for h2 in headings]
+        self.sections = [(self.anchor(h2.get("id")), words(h2)) for h2 in self.body.iter("h2")]
 
     @property
     def key(self) -> str:
@@ -133,6 +132,11 @@ def clean(article: str) -> HtmlElement:
     # The static figure of an explorer, without the element that a script would bring to life.
     for tag in [*body.iter("mf-explorer"), *with_class(body, "pst-scrollable-table-container")]:
         tag.drop_tag()
+    # A section may begin at the foot of a page, and its heading on the next.
+    for tag in body.iter("h1", "h2", "h3"):
+        section = tag.getparent()
+        if "id" in section.attrib:
+            tag.set("id", section.attrib.pop("id"))
     for tag in body.iter("pre"):
         if tag.text_content().count("\n") <= SHORT:
             tag.classes.add("mf-short")

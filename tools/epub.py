@@ -32,7 +32,6 @@ COVER = "welcome.png"
 DRAWN = """() => {
   for (const item of MathJax.startup.document.math) {
     const svg = item.typesetRoot.querySelector('svg');
-    svg.setAttribute('aria-label', item.typesetRoot.getAttribute('aria-label'));
     svg.setAttribute('class', item.display ? 'mf-formula mf-display' : 'mf-formula');
     for (const node of [svg, ...svg.querySelectorAll('*')])
       for (const { name } of [...node.attributes])
@@ -88,11 +87,15 @@ have their TeX.</meta>
 """
 
 
-def typeset(book: Book, pictures: dict[str, Path], folder: Path = BUILT) -> dict[str, str]:
-    """The chapters with their formulas drawn, as XHTML, by their keys."""
-    (folder / "images").mkdir(parents=True, exist_ok=True)
+def copy_pictures(pictures: dict[str, Path], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
     for name, path in pictures.items():
-        shutil.copyfile(path, folder / "images" / name)
+        shutil.copyfile(path, folder / name)
+
+
+def typeset(book: Book, pictures: dict[str, Path], folder: Path) -> dict[str, str]:
+    """The chapters with their formulas drawn, as XHTML, by their keys."""
+    copy_pictures(pictures, folder / "images")
     drawn = {}
     with opened(620) as page:
         for chapter in book.chapters:
@@ -100,7 +103,7 @@ def typeset(book: Book, pictures: dict[str, Path], folder: Path = BUILT) -> dict
             body = html.tostring(chapter.body, encoding="unicode")
             file.write_text(
                 '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-                f"{mathjax(book.mathjax, 'svg')}</head><body>{body}</body></html>",
+                f"{mathjax(book.mathjax)}</head><body>{body}</body></html>",
                 "utf-8",
             )
             load(page, file)
@@ -199,7 +202,7 @@ def main(words: list[str]) -> int:
         picture,
     )
     try:
-        chapters = typeset(book, pictures)
+        chapters = typeset(book, pictures, BUILT)
     except RuntimeError as error:
         print(error, file=sys.stderr)
         return 1

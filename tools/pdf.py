@@ -49,7 +49,7 @@ def document(key: str, title: str, first: int, heads: str, body: str, book: Book
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f"<title>{escape(title)}</title><style>\n{faces()}\n{colours()}\n{styles}\n{heads}\n"
         f"html {{ counter-reset: page {first - 1}; }}</style>"
-        f'{mathjax(book.mathjax, "chtml")}</head><body id="{key}">\n{body}</body></html>\n'
+        f'{mathjax(book.mathjax)}</head><body id="{key}">\n{body}</body></html>\n'
     )
 
 
@@ -114,7 +114,7 @@ def title_page(book: Book) -> str:
     )
 
 
-def print_book(book: Book, folder: Path = BUILT) -> Iterator[tuple[str, Pdf]]:
+def print_book(book: Book, folder: Path) -> Iterator[tuple[str, Pdf]]:
     """The front matter and the chapters, each printed, by their keys; the front comes last."""
     folder.mkdir(parents=True, exist_ok=True)
     named = targets(book)
@@ -281,7 +281,7 @@ def main(words: list[str]) -> int:
         lambda path: (HTML / path).as_uri(),
     )
     try:
-        printed = list(print_book(book))
+        printed = list(print_book(book, BUILT))
     except RuntimeError as error:
         print(error, file=sys.stderr)
         return 1

@@ -75,6 +75,10 @@ def stages() -> dict[str, list[list[str]]]:
         ],
         "pages": [["make", "--no-print-directory", "book"]],
         "browser": [tests("browser", "tests/browser")],
+        "bound": [
+            ["make", "--no-print-directory", "-j2", "pdf", "epub"],
+            tests("bound", "tests/artefacts", dist="loadfile"),
+        ],
     }
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from playwright.sync_api import Page, sync_playwright
 
 from tools.browser import FLAGS, MISSING, find
+from tools.sphinx_offline import MATHJAX
 
 STYLES = Path(__file__).resolve().parent / "print_styles"
 # Every letter comes from what is installed with the book, so that it looks alike on all machines.
@@ -21,23 +22,42 @@ FACES = {
         f"DejaVuSansMono{kind}" for kind in ("", "-Bold", "-Oblique", "-BoldOblique")
     ),
 }
-# A formula is read aloud, and found by those who cannot see it, as its TeX.
-WORDS = """() => {
+# Formulas are measured against the letters around them, so those come first. What is drawn is read
+# aloud as its TeX, and not as the hidden copy that MathJax keeps for screen readers.
+TYPESET = """async () => {
+  await document.fonts.ready;
+  await MathJax.startup.promise;
+  await MathJax.typesetPromise();
+  document.querySelectorAll('mjx-assistive-mml').forEach(one => one.remove());
   for (const item of MathJax.startup.document.math) {
-    item.typesetRoot.setAttribute('role', 'img');
-    item.typesetRoot.setAttribute('aria-label', item.math.replace(/\\s+/g, ' ').trim());
+    const svg = item.typesetRoot.querySelector('svg');
+    svg.removeAttribute('aria-hidden');
+    svg.setAttribute('role', 'img');
+    svg.setAttribute('aria-label', item.math.replace(/\\s+/g, ' ').trim());
   }
 }"""
+# Formulas that MathJax could not read: left as they were, an error, or an unknown command in red.
+WRONG = """() => [
+  ...[...document.querySelectorAll('.math')].filter(one => !one.querySelector('mjx-container'))
+    .map(one => `not typeset: ${one.textContent}`),
+  ...[...document.querySelectorAll(
+    '[data-mjx-error], mjx-container [data-mml-node=mtext][fill=red]')].map(one =>
+    `${one.closest('svg').getAttribute('aria-label')}: ` +
+    `${one.getAttribute('data-mjx-error') || 'unknown command'}`),
+]"""
 # What sticks out of a column of this many pixels.
 STICKING_OUT = """width => {
   const found = [];
   for (const node of document.body.querySelectorAll('*')) {
-    if (node.parentElement.closest('mjx-container, svg')) continue;
+    if (node.parentElement.closest('svg')) continue;
     const box = node.getBoundingClientRect();
     if (box.width && (box.right > width + 1 || box.left < -1)) found.push(node);
   }
-  return found.map(node => `${node.tagName.toLowerCase()} of ` +
-    `${Math.round(node.getBoundingClientRect().right)} pixels: ${node.textContent.slice(0, 60)}`);
+  return found.map(node => {
+    const words = node.textContent || node.getAttribute('aria-label') || '';
+    const right = Math.round(node.getBoundingClientRect().right);
+    return `${node.tagName.toLowerCase()} of ${right} pixels: ${words.slice(0, 60)}`;
+  });
 }"""
 # Formulas that are too wide are set smaller, together with their number.
 SHRINK = """least => {
@@ -70,21 +90,18 @@ def faces() -> str:
     )
 
 
-def mathjax(settings: str, output: str) -> str:
-    """The scripts that typeset a document as the pages are, drawn with letters ("chtml") or with
-    curves ("svg")."""
+def mathjax(settings: str) -> str:
+    """The scripts that typeset a document as the pages are. Every formula carries its curves with
+    it, and draws alike wherever it is put."""
     # The package's name has hyphens, so it can be found but not imported.
     spec = importlib.util.find_spec("sphinx-mathjax-offline")
     assert spec is not None and spec.submodule_search_locations
-    folder = Path(spec.submodule_search_locations[0]) / "static" / "mathjax"
-    letters = (folder / "output" / "chtml" / "fonts" / "woff-v2").as_uri()
+    script = Path(spec.submodule_search_locations[0]) / "static" / "mathjax" / MATHJAX
     return (
         f"<script>{settings};\n"
-        f'MathJax.chtml = {{fontURL: "{letters}"}};\n'
-        # A formula of its own carries its curves with it, wherever it stands.
-        'MathJax.svg = {fontCache: "none"};\n'
+        'MathJax.startup = {typeset: false};\nMathJax.svg = {fontCache: "none"};\n'
         "Object.assign(MathJax.options, {enableMenu: false, enableAssistiveMml: false});"
-        f'</script>\n<script src="{(folder / f"tex-{output}-full.js").as_uri()}"></script>'
+        f'</script>\n<script src="{script.as_uri()}"></script>'
     )
 
 
@@ -118,14 +135,11 @@ def load(page: Page, file: Path) -> None:
 
     page.on("requestfailed", note)
     page.goto(file.as_uri())
-    page.evaluate("async () => { await MathJax.startup.promise; await document.fonts.ready; }")
+    page.evaluate(TYPESET)
     page.remove_listener("requestfailed", note)
-    page.evaluate(WORDS)
     missing += page.evaluate(
         "() => [...document.images].filter(one => !one.naturalWidth).map(one => one.src)"
     )
-    wrong = page.locator("[data-mjx-error]").evaluate_all(
-        "found => found.map(one => one.getAttribute('data-mjx-error'))"
-    )
+    wrong = page.evaluate(WRONG)
     if missing or wrong:
         raise RuntimeError(f"{file.name}: " + "; ".join([*missing, *wrong]))

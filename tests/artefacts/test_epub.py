@@ -52,11 +52,10 @@ def test_epubcheck_has_nothing_to_say(epub_file):
 def test_epubcheck_sees_a_broken_link(epub_file, tmp_path):
     broken = tmp_path / "broken.epub"
     with zipfile.ZipFile(epub_file) as held, zipfile.ZipFile(broken, "w") as copy:
-        for one in held.infolist():
-            text = held.read(one)
-            if one.filename == "book/nav.xhtml":
-                text = text.replace(b"ledger.xhtml", b"lodger.xhtml")
-            copy.writestr(one, text)
+        # The contents alone, without the chapters that take long to read.
+        for name in ("mimetype", "META-INF/container.xml", "book/package.opf", "book/nav.xhtml"):
+            text = held.read(name)
+            copy.writestr(name, text.replace(b'href="ledger', b'href="lodger'))
     assert any("lodger.xhtml" in said for said in checked(broken))
 
 
@@ -80,6 +79,7 @@ def test_every_formula_is_drawn_and_has_words(book, pages):
         written = chapter.body.find_class("math")
         assert len(drawn) == len(written), chapter.key
         assert all(svg.get("aria-label") and svg.get("role") == "img" for svg in drawn)
+        assert page.find(".//s:svg[@aria-hidden]", NAMES) is None
         shown = " ".join(page.find("x:body", NAMES).itertext())
         assert r"\(" not in shown and r"\[" not in shown, chapter.key
 

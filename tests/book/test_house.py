@@ -142,7 +142,7 @@ def test_the_extensions_and_the_package_are_among_what_the_pages_need():
         ("book", ["requirements-pages.txt"]),
         *(
             (target, ["requirements-pages.txt", "requirements.txt"])
-            for target in ("test", "quick", "lab", "execute", "bench", "coverage")
+            for target in ("pdf", "epub", "test", "quick", "lab", "execute", "bench", "coverage")
         ),
     ],
 )
