@@ -31,7 +31,8 @@ def link_repository(app: Sphinx, config: Config) -> None:
 
 
 def cite(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:
-    if doctree is None:  # the search, which is nobody's text
+    # The search is nobody's text, and a print cites itself as a whole.
+    if doctree is None or app.builder.name != "html":
         return
     root = Path(app.srcdir)
     name = page.removeprefix("book/")
