@@ -22,6 +22,7 @@ def link_repository(app: Sphinx, config: Config) -> None:
     options = config.html_theme_options
     if not options.get("repository_url"):
         return
+    options.setdefault("repository_branch", "main")
     for name in ("use_repository_button", "use_issues_button", "use_source_button"):
         options.setdefault(name, True)
     options.setdefault(
