@@ -21,8 +21,9 @@ BUILT := $(HTML)/.built
 
 # What a page is made from, and what changes every page.
 PAGES := $(shell find book mfbook -type f ! -path '*/.*' ! -path '*/__pycache__/*' 2>/dev/null) \
-	$(wildcard pyproject.toml tools/wheel.py tools/downloads.py tools/myst.py)
-HOUSE := _config.yml _toc.yml $(wildcard tools/sphinx_*.py) $(shell find book/_static -type f)
+	$(wildcard tools/wheel.py tools/downloads.py tools/myst.py)
+HOUSE := _config.yml _toc.yml $(wildcard pyproject.toml CITATION.cff tools/sphinx_*.py tools/citation.py) \
+	$(shell find book/_static -type f)
 
 # A terminal that knows ASCII only is no reason to fail: what it cannot show is written as \u2192.
 PYTHONIOENCODING := $(firstword $(subst :, ,$(PYTHONIOENCODING))):backslashreplace
@@ -75,7 +76,7 @@ $(SETUP): $(PAGES_SETUP) requirements.txt pyproject.toml
 	@echo 'Setting up .venv for running chapters: some minutes the first time.'
 	$(INSTALL) -r requirements.txt
 	@$(COMPILE)
-	@$(INSTALL) --quiet --no-deps -e .
+	@$(INSTALL) --quiet --no-deps --no-build-isolation -e .
 	@$(RUN) -m pip check
 	@touch $@
 

@@ -22,6 +22,7 @@ def link_repository(app: Sphinx, config: Config) -> None:
     options = config.html_theme_options
     if not options.get("repository_url"):
         return
+    options.setdefault("repository_branch", "main")
     for name in ("use_repository_button", "use_issues_button", "use_source_button"):
         options.setdefault(name, True)
     options.setdefault(
@@ -31,7 +32,8 @@ def link_repository(app: Sphinx, config: Config) -> None:
 
 
 def cite(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:
-    if doctree is None:  # the search, which is nobody's text
+    # The search is nobody's text, and a print cites itself as a whole.
+    if doctree is None or app.builder.name != "html":
         return
     root = Path(app.srcdir)
     name = page.removeprefix("book/")

@@ -62,11 +62,12 @@ def note(app: Sphinx, name: str, up: str) -> str:
     file = wheel.name(root)
     line = " ".join([downloads.address(site(app), root), *app.mf_wanted[name]])
     notebook = f"{up}{FOLDER}/{name}.ipynb"
+    where = "" if site(app) else "; a file without an address is looked for where pip is run"
     return (
         f'<details class="mf-foot" id="{RUN}"><summary>Run this chapter anywhere</summary>'
-        f'<p><a href="{notebook}" download>The notebook</a> runs in any folder, in the environment '
-        f'of your Jupyter, with <a href="{up}{FOLDER}/{file}" download>the book\'s package</a> '
-        "(Python 3.11 or newer):</p>"
+        f'<p><a href="{notebook}" download>The notebook</a> runs in any folder, once '
+        f'<a href="{up}{FOLDER}/{file}" download>the book\'s package</a> is installed in the '
+        f"environment of your Jupyter (Python 3.11 or newer{where}):</p>"
         f'<div class="highlight"><pre data-wheel="{up}{FOLDER}/{file}">pip install '
         f"{escape(line)}</pre></div></details>"
     )

@@ -5,12 +5,13 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import packages_distributions, requires
+from importlib.metadata import PackageNotFoundError, metadata, packages_distributions, requires
 from pathlib import Path
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from tools.chapters import ROOT, chapters, pages
 
@@ -110,6 +111,22 @@ def test_requirements_are_pinned_within_the_resolved_set():
         requirements(ROOT / f"{name}.txt") for name in ("requirements", "constraints")
     )
     assert direct.items() <= resolved.items()
+
+
+def test_what_is_pinned_installs_on_the_oldest_python():
+    """As far as it is installed here. Debian 12 has Python 3.11.2."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    oldest = project["requires-python"].removeprefix(">=") + ".0"
+    refused = []
+    for name, pinned in requirements(ROOT / "constraints.txt").items():
+        try:
+            there = metadata(name)
+        except PackageNotFoundError:  # on another system
+            continue
+        asks = SpecifierSet(there["Requires-Python"] or "")
+        if there["Version"].split("+")[0] == pinned and oldest not in asks:
+            refused.append(f"{name}=={pinned} asks for Python {asks}")
+    assert not refused
 
 
 PAGES = brought_along(set(requirements(ROOT / "requirements-pages.txt")))
