@@ -82,6 +82,7 @@ SETTLED = """
     bai2024-glrl li2021-related li2021-fig3
 
     arora2019-lem3 arora2019-lem1 arora2019-lem4 arora2019-thm3 arora2019-lem2 arora2019-cor1
+    arora2019-thm2 arora2019-prop1 arora2019-nonorm
     arora2019-noreg arora2019-eq11 li2021-eq11 li2021-lemI li2021-thmJ1 li2021-lemJ2 li2021-conjJ
     li2021-thmD1 li2021-def6.3 li2021-multiphase li2021-deeper
 """.split()
