@@ -85,6 +85,8 @@ SETTLED = """
     arora2019-thm2 arora2019-prop1 arora2019-nonorm
     arora2019-noreg arora2019-eq11 li2021-eq11 li2021-lemI li2021-thmJ1 li2021-lemJ2 li2021-conjJ
     li2021-thmD1 li2021-def6.3 li2021-multiphase li2021-deeper
+
+    bai2024-figB9 talk-modelrank
 """.split()
 
 
@@ -274,6 +276,20 @@ def unbroken(name: str) -> Unbroken:
             "mf.low_rankness(matrix, r)",
             "mf.low_rankness(matrix, max(r - 1, 0))",
         ),
+        # a sum that is not conserved; tokens with their mean; the smallest share for the largest
+        ("beyond/attention", "mfbook-attention-pairs", "Q.mT @ Q - K", "Q.mT @ Q + K"),
+        ("beyond/attention", "mfbook-attention-times", "(X - mean[:, None, :])", "X"),
+        ("beyond/attention", "mfbook-attention-heads", "np.argmax(share", "np.argmin(share"),
+        ("beyond/attention", "mfbook-attention-centered", "(4, centered=True)", "(4)"),
+        # ranks counted down to what the start has
+        ("beyond/attention", "bai2024-figB9", "> 0.1 * sizes[-1", "> 1e-5 * sizes[-1"),
+        # steps counted twice; opposite neurons taken for two; a head without what it shares
+        ("beyond/model_rank", "mfbook-model-rank-layers", "(s[j + 1] - s[j])", "s[j + 1]"),
+        ("beyond/model_rank", "mfbook-model-rank-network", "max(w, tuple(-x for x in w))", "w"),
+        ("beyond/model_rank", "mfbook-model-rank-attention", "(q + k) - q * k", "(q + k)"),
+        # a neuron that is nobody's twin; a start that is not small
+        ("beyond/model_rank", "mfbook-neurons-stay-apart", "-twins[0, 2]", "twins[0, 2] / 2"),
+        ("beyond/model_rank", "talk-modelrank", "few_Y, begin, alpha", "few_Y, begin, 1.0"),
         # a start that is not tiny
         ("welcome", "mfbook-welcome", "tiny = 1e-8", "tiny = 1e-1"),
     ],
