@@ -41,7 +41,7 @@ MAX_STEPS = {2: 10_000, 3: 1200, 4: 1200}
 CURVE = 120
 
 # The first of the problems of `studies.depth_map`, its five classes in turn.
-COUNT, SMALL = 15, 100
+COUNT, SMALL = 10, 100
 
 
 def digits(x: float, count: int = 4) -> float:

@@ -84,6 +84,7 @@ SETTLED = """
     arora2019-lem3 arora2019-lem1 arora2019-lem4 arora2019-thm3 arora2019-lem2 arora2019-cor1
     arora2019-noreg arora2019-eq11 li2021-eq11 li2021-lemI li2021-thmJ1 li2021-lemJ2 li2021-conjJ
     li2021-thmD1 li2021-def6.3 li2021-multiphase li2021-deeper
+    li2021-alg2 li2021-thm6.2 li2021-thm6.4 li2021-fig2 li2021-fig5 bai2024-figB7
 """.split()
 
 
@@ -243,6 +244,9 @@ def unbroken(name: str) -> Unbroken:
         # a sum of rates read as a difference; what the first phase does to the second column
         ("greedy/phases", "li2021-thmF5", "mu[i] + mu[j]", "mu[i] - mu[j]"),
         ("greedy/phases", "mfbook-second-phase", "np.log(c) + log_kappa", "np.log(c)"),
+        # a start that is felt with the wrong sign; a growth that lost its factor of two
+        ("depth/limit", "li2021-thm6.2", "@ kappa - h[0]", "@ kappa + h[0]"),
+        ("depth/limit", "mfbook-depth-two-nearest", "+ 2 * further[0])", "+ further[0])"),
         # a start that is not tiny
         ("welcome", "mfbook-welcome", "tiny = 1e-8", "tiny = 1e-1"),
     ],
