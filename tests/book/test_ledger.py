@@ -87,6 +87,7 @@ SETTLED = """
     li2021-thmD1 li2021-def6.3 li2021-multiphase li2021-deeper
 
     bai2024-figB9 talk-modelrank
+    li2021-alg2 li2021-thm6.2 li2021-thm6.4 li2021-fig2 li2021-fig5 bai2024-figB7
 """.split()
 
 
@@ -290,6 +291,9 @@ def unbroken(name: str) -> Unbroken:
         # a neuron that is nobody's twin; a start that is not small
         ("beyond/model_rank", "mfbook-neurons-stay-apart", "-twins[0, 2]", "twins[0, 2] / 2"),
         ("beyond/model_rank", "talk-modelrank", "few_Y, begin, alpha", "few_Y, begin, 1.0"),
+        # a start that is felt with the wrong sign; a growth that lost its factor of two
+        ("depth/limit", "li2021-thm6.2", "@ kappa - h[0]", "@ kappa + h[0]"),
+        ("depth/limit", "mfbook-depth-two-nearest", "+ 2 * further[0])", "+ further[0])"),
         # a start that is not tiny
         ("welcome", "mfbook-welcome", "tiny = 1e-8", "tiny = 1e-1"),
     ],
