@@ -83,7 +83,8 @@ SETTLED = """
 
     arora2019-lem3 arora2019-lem1 arora2019-lem4 arora2019-thm3 arora2019-lem2 arora2019-cor1
     arora2019-thm2 arora2019-prop1 arora2019-nonorm
-    arora2019-noreg arora2019-eq11 li2021-eq11 li2021-lemI li2021-thmJ1 li2021-lemJ2 li2021-conjJ
+    arora2019-noreg arora2019-eq11 arora2019-fig1 arora2019-fig2 arora2019-fig3 arora2019-fig456
+    arora2019-secD2 li2021-eq11 li2021-lemI li2021-thmJ1 li2021-lemJ2 li2021-conjJ
     li2021-thmD1 li2021-def6.3 li2021-multiphase li2021-deeper
 
     bai2024-figB9 talk-modelrank
@@ -294,6 +295,18 @@ def unbroken(name: str) -> Unbroken:
         # a start that is felt with the wrong sign; a growth that lost its factor of two
         ("depth/limit", "li2021-thm6.2", "@ kappa - h[0]", "@ kappa + h[0]"),
         ("depth/limit", "mfbook-depth-two-nearest", "+ 2 * further[0])", "+ further[0])"),
+        # measurements that weigh what entries do; flows from one in place of a thousandth; the
+        # smallest norm of other data; V for its transpose; a layer that climbs
+        ("depth/printed", "arora2019-secD2", " / D**2", ""),
+        ("depth/printed", "arora2019-fig1", "log10_scale=exponent / depth", "log10_scale=0"),
+        (
+            "depth/printed",
+            "arora2019-fig2",
+            "mf.min_nuclear_norm(few)",
+            "mf.min_nuclear_norm(problems[5000])",
+        ),
+        ("depth/printed", "arora2019-fig3", "gradient(W) @ Vt.T", "gradient(W) @ Vt"),
+        ("depth/printed", "arora2019-fig456", "[first - rate * G", "[first + rate * G"),
         # a start that is not tiny
         ("welcome", "mfbook-welcome", "tiny = 1e-8", "tiny = 1e-1"),
     ],
