@@ -8,7 +8,7 @@ import pytest
 import mfbook as mf
 from studies import full_width, movielens, ratings, soft_impute
 
-STORED = json.loads(ratings.RESULT.read_text("utf-8")) if ratings.RESULT.exists() else {}
+STORED = json.loads(ratings.RESULT.read_text("utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -127,3 +127,57 @@ def test_curvature_is_that_of_the_hessian(depth):
     H = mf.hessian(problem, layers, tol=np.inf)
     expected = np.abs(np.linalg.eigvalsh(H)).max()
     assert ratings.sharpness(found, W, depth) == pytest.approx(expected, rel=5e-3)
+
+
+def test_only_aggregates_are_stored():
+    """Far fewer numbers than ratings."""
+
+    def numbers(node):
+        if isinstance(node, dict):
+            return sum(map(numbers, node.values()))
+        return sum(map(numbers, node)) if isinstance(node, list) else 1
+
+    assert numbers(STORED) < 0.05 * movielens.COUNT
+    assert STORED["provenance"]["data"] == movielens.SHA256
+    assert set(STORED) == {"provenance", "legend", *ratings.PARTS}
+
+
+def test_the_penalized_minima_are_certified():
+    for kind in ("raw", "centred"):
+        assert all(row[2] <= ratings.GAP for row in STORED[f"nuclear {kind}"]["rows"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["graph", "depth one", "baseline"])
+def test_a_part_of_the_study_comes_out_again(data, part):
+    function, arguments = ratings.PARTS[part]
+    assert close(function(data, *arguments), STORED[part])
+
+
+def close(found, stored):
+    if isinstance(stored, dict):
+        return found.keys() == stored.keys() and all(close(found[k], stored[k]) for k in stored)
+    if isinstance(stored, list):
+        return len(found) == len(stored) and all(map(close, found, stored))
+    return found == pytest.approx(stored, rel=2e-3)
+
+
+@pytest.mark.slow
+def test_the_alignment_begins_as_stored(data, monkeypatch):
+    monkeypatch.setattr(ratings, "STOPS", (0, 5, 10))
+    again = ratings.part_alignment(data)["rows"]
+    for found, stored in zip(again, STORED["alignment"]["rows"], strict=False):
+        assert found[:2] == pytest.approx(stored[:2], rel=1e-3)
+        assert found[2][0] == pytest.approx(stored[2][0], rel=1e-2)
+        assert found[3:] == pytest.approx(stored[3:], rel=2e-2)
+
+
+@pytest.mark.slow
+def test_a_flow_on_the_means_ends_as_stored(data):
+    """The shortest of the stored flows, along which no phase is told."""
+    again = ratings.part_flow(data, 2, "centred")
+    stored = STORED["flow 2 centred"]
+    for errors in (1, 2, 3):
+        found, there = (min(row[errors] for row in part["rows"]) for part in (again, stored))
+        assert found == pytest.approx(there, abs=2e-3)
+    assert close(again["bins"], stored["bins"])
