@@ -84,6 +84,8 @@ SETTLED = """
     arora2019-lem3 arora2019-lem1 arora2019-lem4 arora2019-thm3 arora2019-lem2 arora2019-cor1
     arora2019-noreg arora2019-eq11 li2021-eq11 li2021-lemI li2021-thmJ1 li2021-lemJ2 li2021-conjJ
     li2021-thmD1 li2021-def6.3 li2021-multiphase li2021-deeper
+
+    arora2019-fig3ml
 """.split()
 
 
@@ -243,6 +245,23 @@ def unbroken(name: str) -> Unbroken:
         # a sum of rates read as a difference; what the first phase does to the second column
         ("greedy/phases", "li2021-thmF5", "mu[i] + mu[j]", "mu[i] - mu[j]"),
         ("greedy/phases", "mfbook-second-phase", "np.log(c) + log_kappa", "np.log(c)"),
+        # one rank too many; a start that is not zero; a rating too many; the diagonal for the rest;
+        # the worst stop
+        ("beyond/ratings", "mfbook-fit-rank", "asked = max", "asked = 1 + max"),
+        (
+            "beyond/ratings",
+            "mfbook-ratings-depth-one",
+            "start = np.zeros(problem.shape)",
+            "start = np.ones(problem.shape)",
+        ),
+        ("beyond/ratings", "mfbook-few-ratings", "(seen <= r)", "(seen <= r + 1)"),
+        (
+            "beyond/ratings",
+            "arora2019-fig3ml",
+            "on, on_spread, off, off_spread,",
+            "off, off_spread, on, on_spread,",
+        ),
+        ("beyond/ratings", "mfbook-ratings-held-out", "np.argmin(path", "np.argmax(path"),
         # a start that is not tiny
         ("welcome", "mfbook-welcome", "tiny = 1e-8", "tiny = 1e-1"),
     ],
