@@ -63,7 +63,7 @@ def test_the_file_is_in_the_form_of_the_rows():
 
 
 def test_every_item_of_the_papers_is_settled():
-    places = yaml.safe_load(LEDGER.with_name("papers.yml").read_text("utf-8"))
+    places = yaml.safe_load((ROOT / "book" / "papers.yml").read_text("utf-8"))
     items = {id for paper in places.values() for id in paper}
     assert len(items) == 99
     assert items == {row.id for row in ROWS.values() if row.paper != "mfbook"}
