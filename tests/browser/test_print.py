@@ -4,7 +4,7 @@ import numpy as np
 import pypdfium2
 import pytest
 
-from tests.browser.watch import load, watched
+from tests.browser.watch import watched
 
 # A4 and the margins of print.css at the sides, in millimetres.
 WIDTH, MARGIN = 210, 16
@@ -13,7 +13,9 @@ WIDTH, MARGIN = 210, 16
 @pytest.fixture(scope="module")
 def printed(browser, site):
     with watched(browser, site) as (page, _):
-        load(page, f"{site}/book/data/graph.html")
+        # With its transitions, unlike other tests: what fades in must not be printed half faded.
+        page.goto(f"{site}/book/data/graph.html")
+        page.evaluate("() => MathJax.startup.promise")
         folded = page.locator("details.hide")
         codes = [folded.nth(k).locator("pre").text_content() for k in (0, 1)]
         folded.nth(0).evaluate("one => { one.open = true; }")
