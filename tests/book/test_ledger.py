@@ -224,7 +224,6 @@ def unbroken(name: str) -> Unbroken:
         # a sum of rates read as a difference; what the first phase does to the second column
         ("greedy/phases", "li2021-thmF5", "mu[i] + mu[j]", "mu[i] - mu[j]"),
         ("greedy/phases", "mfbook-second-phase", "np.log(c) + log_kappa", "np.log(c)"),
-<<<<<<< HEAD
         # the last pair for the first; a diagonal without the entry that misleads the flow
         (
             "depth/escaping",
@@ -253,11 +252,9 @@ def unbroken(name: str) -> Unbroken:
             "mf.low_rankness(matrix, max(r - 1, 0))",
         ),
         # a sum that is not conserved; tokens with their mean; the smallest share for the largest
-=======
         # a term too large; a sum that is not conserved; tokens with their mean; the
         # smallest share for the largest
         ("beyond/attention", "mfbook-attention-order", "n * T**2 * d**0.5)", "n * T * d**0.5)"),
->>>>>>> w-beyond
         ("beyond/attention", "mfbook-attention-pairs", "Q.mT @ Q - K", "Q.mT @ Q + K"),
         ("beyond/attention", "mfbook-attention-times", "(X - mean[:, None, :])", "X"),
         ("beyond/attention", "mfbook-attention-heads", "np.argmax(share", "np.argmin(share"),
