@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mfbook.flow import gradient_flow, trajectory
-from mfbook.flow.deep import field, large, large_run
+from mfbook.flow.deep import field, large_run, large_state
 from mfbook.flow.deep.layers import flat, unflat
 from mfbook.flow.deep.quiet import Lone
 from mfbook.models import product, small_init
@@ -244,7 +244,7 @@ def test_quiet_layers_are_carried_in_parallel():
     first = np.array([[1.0], [0.0], [0.0]])
     last = np.array([[np.cos(angle)], [np.sin(angle)], [0.0]])
     layer = np.eye(3)
-    large._turn(layer, first, last)
+    large_state._turn(layer, first, last)
     assert np.allclose(layer[:, 0], last[:, 0]) and np.allclose(layer[:, 2], [0, 0, 1])
     assert np.allclose(layer @ layer.T, np.eye(3))
 
