@@ -22,7 +22,8 @@ BUILT := $(HTML)/.built
 # What a page is made from, and what changes every page.
 PAGES := $(shell find book mfbook -type f ! -path '*/.*' ! -path '*/__pycache__/*' 2>/dev/null) \
 	$(wildcard tools/wheel.py tools/downloads.py tools/myst.py)
-HOUSE := _config.yml _toc.yml $(wildcard pyproject.toml CITATION.cff tools/sphinx_*.py tools/citation.py) \
+HOUSE := _config.yml _toc.yml $(wildcard pyproject.toml CITATION.cff tools/sphinx_*.py) \
+	$(wildcard $(addprefix tools/,citation.py elements.py listings.py mathematics.py statements.py)) \
 	$(shell find book/_static -type f)
 
 # A terminal that knows ASCII only is no reason to fail: what it cannot show is written as \u2192.
@@ -86,9 +87,6 @@ $(SETUP): $(PAGES_SETUP) requirements.txt pyproject.toml
 _build/.house: $(HOUSE) $(PAGES_SETUP)
 	@rm -rf _build/html _build/.doctrees
 	@mkdir -p _build && touch $@
-
-# What the lists at the end of the book are made by.
-_build/.house: tools/listings.py tools/mathematics.py tools/statements.py
 
 $(BUILT): $(PAGES) _build/.house
 	@PYTHONPATH=. $(VENV)/bin/jupyter-book build . -W --keep-going --quiet >/dev/null || { rm -f _build/.house; exit 1; }
