@@ -121,3 +121,21 @@ def test_a_passenger_is_what_its_pairs_are():
     X, Y = Passenger(pairs, np.concatenate([x, y], axis=1), logs).blocks()
     assert np.allclose(X, (u * np.exp(logs)) @ x)
     assert np.allclose(Y, (y.T * np.exp(logs)) @ v)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_parts_that_measurements_do_not_link_are_doubted(seed):
+    """Diagonal measurements grow one column, and what it has of the other entries is rounding's."""
+    rng = np.random.default_rng(seed)
+    d = rng.standard_normal((2, 4))
+    problem = mf.MatrixSensing([np.diag(row) for row in d], d @ rng.standard_normal(4) ** 2)
+    start = mf.small_init((4, 4), depth=3, rng=seed)
+    assert mf.gradient_flow(problem, start, log10_scale=-4).converged
+    run = mf.gradient_flow(problem, start, log10_scale=-1000)
+    assert not run.converged and run.reason == trajectory.LOST_PART
+    # What the start has nothing of is not lost.
+    alone = [0 * layer for layer in start]
+    for layer, one in zip(alone, start, strict=True):
+        layer[0, 0] = abs(one[0, 0])
+    problem = mf.MatrixSensing([np.diag([1.0, 2.0, 0.0, 1.0])], [1.0])
+    assert mf.gradient_flow(problem, alone, log10_scale=-1000).converged

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
 
 from mfbook.flow.deep.bases import as_they_are, singular_bases
 from mfbook.flow.deep.kernel import Terms, adjoint_of, residual_of
@@ -72,7 +74,22 @@ class Data:
             weight=float(problem.weight),
         )
         self.blocks = [(block.rows, block.cols) for block in self.bases.blocks]
+        self.supports = [] if reads_entries(problem) else self._supports()
         self._parts: dict[tuple[int, ...], Part] = {}
+
+    def _supports(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Rows and columns that measurements link by an entry, where they fall into several groups.
+
+        Diagonal measurements link every row with one column, though each sees all of them.
+        """
+        m, n = self.shape
+        links = csr_matrix(
+            (np.ones(len(self.whole.i)), (self.whole.i, m + self.whole.j)), (m + n,) * 2
+        )
+        count, of = connected_components(links, directed=False)
+        if count < 2:
+            return []
+        return [(np.flatnonzero(of[:m] == k), np.flatnonzero(of[m:] == k)) for k in range(count)]
 
     def kin(self, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows and columns of the component that block k is of."""

@@ -109,10 +109,9 @@ def split_while_moving(data: Data, state: State) -> State:
     return state
 
 
-def has_more(data: Data, G: np.ndarray, k: int) -> bool:
-    """Whether block k is not fitted where the gradient is G."""
-    block = np.linalg.norm(G[np.ix_(*data.blocks[k])])
-    return bool(block > LEFT * np.linalg.norm(data.at_zero))
+def has_more(data: Data, G: np.ndarray, block: tuple[np.ndarray, ...]) -> bool:
+    """Whether these rows and columns are not fitted where the gradient is G."""
+    return bool(np.linalg.norm(G[np.ix_(*block)]) > LEFT * np.linalg.norm(data.at_zero))
 
 
 def no_felt(data: Data, present: tuple[int, ...], depth: int) -> Layers:

@@ -33,8 +33,10 @@ def with_column(data: Data, state: State, growth: Growth, tau: float) -> tuple[S
     empty = 0 in state.widths
     kept = set() if empty else set(state.present)
     lost = any(
-        -np.inf < sizes[k] < log_a + np.log(LOST) and has_more(data, growth.G, k) for k in kept
+        -np.inf < sizes[k] < log_a + np.log(LOST) and has_more(data, growth.G, data.blocks[k])
+        for k in kept
     )
+    lost |= any(_is_lost(data, growth, tau, support) for support in data.supports)
     present = tuple(sorted(kept | shown))
     width, known = 0 if empty else state.widths[0], _known(state)
     old = [
@@ -43,6 +45,16 @@ def with_column(data: Data, state: State, growth: Growth, tau: float) -> tuple[S
     new = [p.joined_by(*growth.traces(p.pairs, tau)) for p in old]
     joined = _with_blocks(data, state, present)
     return replace(joined, passengers=tuple(p for p in new if p.size > -np.inf)), lost
+
+
+def _is_lost(data: Data, growth: Growth, tau: float, support: tuple[np.ndarray, ...]) -> bool:
+    """Whether next to nothing is left of what the column began with in these rows and columns."""
+    rows, cols = support
+    begins = [growth.level.layers[0][rows, 0], growth.level.layers[-1][0, cols]]
+    if not has_more(data, growth.G, support) or not np.concatenate(begins).any():
+        return False
+    x, y = growth.directions(np.array([tau]))
+    return bool(np.hypot(np.linalg.norm(x[0, rows]), np.linalg.norm(y[0, cols])) < LOST)
 
 
 def _known(state: State) -> dict[int, Passenger]:
