@@ -26,7 +26,7 @@ HTML = ROOT / "_build" / "html"
 ARTICLE = re.compile(r'<article class="bd-article">.*</article>', re.S)
 MATHJAX = re.compile(r"<script>(window\.MathJax = .*?)</script>", re.S)
 # Where the reader of a page can press, and a reader of the book cannot.
-PRESSED = ("headerlink", "toctree-wrapper")
+PRESSED = ("headerlink", "toctree-wrapper", "mf-foot")
 FOR_SCREENS = ("button", "script", "style", "summary")
 # A piece of code up to this long is kept on one page.
 SHORT = 24

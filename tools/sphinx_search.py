@@ -28,9 +28,10 @@ TITLE = re.compile(
 )
 PERMALINK = re.compile(r'<a class="headerlink".*?</a>', re.S)
 TAG = re.compile(r"<[^>]+>")
-# What nobody reads, and code that is folded away.
+# What nobody reads, code that is folded away, and what stands at the foot of every page.
 UNSEEN = re.compile(
-    r'<(script|style|svg)\b.*?</\1>|<details class="admonition hide above-input">.*?</details>',
+    r"<(script|style|svg)\b.*?</\1>"
+    r'|<details class="(?:admonition hide above-input|mf-foot)".*?</details>',
     re.S,
 )
 # A place that a result leads to.

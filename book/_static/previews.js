@@ -67,7 +67,14 @@ function mfShowPreviews(previews) {
   box.addEventListener("mouseenter", () => clearTimeout(timer));
   box.addEventListener("mouseleave", leave);
   document.addEventListener("keydown", (event) => event.key === "Escape" && hide());
-  document.addEventListener("scroll", (event) => event.target !== box && hide(), true);
+  // What scrolls takes the link along, or out of the window.
+  const follow = (event) => {
+    if (event.target === box || box.hidden) return;
+    const { top, bottom } = link.getBoundingClientRect();
+    if (bottom < 0 || top > window.innerHeight) hide();
+    else place();
+  };
+  document.addEventListener("scroll", follow, true);
 }
 
 if (window.mfPreviews) mfShowPreviews(window.mfPreviews);
