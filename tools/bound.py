@@ -27,7 +27,7 @@ ARTICLE = re.compile(r'<article class="bd-article">.*</article>', re.S)
 MATHJAX = re.compile(r"<script>(window\.MathJax = .*?)</script>", re.S)
 # Where the reader of a page can press, and a reader of the book cannot.
 PRESSED = ("headerlink", "toctree-wrapper", "mf-foot")
-FOR_SCREENS = ("button", "script", "style", "summary")
+FOR_SCREENS = ("button", "form", "script", "style", "summary")
 # A piece of code up to this long is kept on one page.
 SHORT = 24
 

@@ -145,7 +145,8 @@ def test_links_lead_into_the_book_or_to_the_papers(bound, places, book):
     )
     # Each link of the pages, and one for every line of the contents; broken over lines, some twice.
     assert len(inside) >= of_pages + sum(1 + len(chapter.sections) for chapter in book.chapters)
-    assert all(address.startswith("https://doi.org/") for address in outside), outside
+    # Papers, and the code that one of them is published with.
+    assert all(re.match(r"https://(doi\.org|github\.com)/", one) for one in outside), outside
 
 
 def test_all_letters_are_embedded_and_are_the_books_own(bound):

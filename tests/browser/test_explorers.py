@@ -133,7 +133,7 @@ def test_one_entry_flips_the_regime(opened):
     before = settled(page)
     assert "learns rank 2, where the smallest is 1" in before
     # Three factors have the smallest rank on both sides of the border.
-    deep = page.locator("section.mfx .mfx-card", has_text="three factors")
+    deep = page.locator(".mfx-live .mfx-card", has_text="three factors")
     assert "rank 1" in deep.inner_text()
     button = page.get_by_role("button", name="row 1, column 3")
     button.focus()
