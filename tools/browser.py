@@ -9,7 +9,13 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # What playwright fetches stays inside the environment, and goes with it.
@@ -41,6 +47,21 @@ def find() -> str | None:
         if path.is_file() and os.access(path, os.X_OK)
     )
     return next(filter(None, [*map(shutil.which, own), *map(str, fetched)]), None)
+
+
+@contextmanager
+def launched(*flags: str) -> Iterator[Browser]:
+    """A headless Chromium with these flags more. Raises RuntimeError where there is none."""
+    # Whether there is a browser is asked before anything looks at a page.
+    from playwright.sync_api import sync_playwright
+
+    program = find()
+    if program is None:
+        raise RuntimeError(MISSING)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=[*FLAGS, *flags])
+        yield browser
+        browser.close()
 
 
 def fetch() -> None:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
-from tools.browser import FLAGS, MISSING, find
+from tools.browser import launched
 from tools.sphinx_offline import MATHJAX
 
 STYLES = Path(__file__).resolve().parent / "print_styles"
@@ -108,19 +108,12 @@ def mathjax(settings: str) -> str:
 @contextmanager
 def opened(width: int) -> Iterator[Page]:
     """A page of a browser, as wide as the column of text. Raises RuntimeError without a browser."""
-    program = find()
-    if program is None:
-        raise RuntimeError(MISSING)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=program, args=[*FLAGS, "--allow-file-access-from-files"]
-        )
+    with launched("--allow-file-access-from-files") as browser:
         page = browser.new_page(viewport={"width": width, "height": 1000})
         # The whole book on a busy machine takes as long as it takes.
         page.set_default_timeout(0)
         page.emulate_media(media="print", color_scheme="light")
         yield page
-        browser.close()
 
 
 def load(page: Page, file: Path) -> None:

@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 from tools import epub, pdf
 from tools.bound import HTML, Book, read_book
-from tools.browser import FLAGS, MISSING, find
+from tools.browser import launched
 
 
 def built(file: Path) -> Path:
@@ -35,10 +34,6 @@ def epub_file() -> Path:
 
 @pytest.fixture(scope="session")
 def browser():
-    program = find()
-    if program is None:
-        pytest.fail(MISSING)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
+    # A check that did not run must not look passed: without a browser this is an error.
+    with launched() as browser:
         yield browser
-        browser.close()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tools import epub, pdf, typeset
+from tools import browser, epub, pdf
 from tools.bound import Book, Chapter, clean, link, listed, words
 from tools.browser import MISSING
 
@@ -70,7 +70,7 @@ def test_the_order_is_that_of_the_table_of_contents():
 
 @pytest.mark.parametrize("tool", [pdf, epub])
 def test_without_a_browser_the_cure_is_said(tool, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(typeset, "find", lambda: None)
+    monkeypatch.setattr(browser, "find", lambda: None)
     monkeypatch.setattr(tool, "BUILT", tmp_path)
     monkeypatch.setattr(tool, "read_book", lambda: book(**{"one/x": ""}))
     monkeypatch.setattr(epub, "copy_pictures", lambda *found: None)

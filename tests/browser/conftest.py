@@ -6,9 +6,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
 
-from tools.browser import FLAGS, MISSING, find
+from tools.browser import launched
 from tools.chapters import ROOT
 
 HTML = ROOT / "_build" / "html"
@@ -40,11 +39,6 @@ def site(html):
 
 @pytest.fixture(scope="session")
 def browser():
-    program = find()
-    if program is None:
-        # A check that did not run must not look passed.
-        pytest.fail(MISSING)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
+    # A check that did not run must not look passed: without a browser this is an error.
+    with launched() as browser:
         yield browser
-        browser.close()
