@@ -1,8 +1,24 @@
-"""Pieces of written pages. Sphinx writes well-formed elements, so tags need only be counted."""
+"""Written pages, and pieces of them: Sphinx writes well-formed, so tags need only be counted."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+# The title of a statement or an exercise, after its beginning, its kind and its id.
+TITLE = re.compile(
+    r'(<div class="(proof|exercise)[\w -]* admonition" id="([^"]+)">\s*'
+    r'<p class="admonition-title">)(.*?)(?=</p>)',
+    re.S,
+)
+
+
+def built_pages(app: Sphinx) -> dict[str, str]:
+    """The written pages, by name."""
+    files = {name: Path(app.outdir) / f"{name}.html" for name in sorted(app.env.found_docs)}
+    return {name: file.read_text("utf-8") for name, file in files.items() if file.exists()}
 
 
 def element(html: str, start: int, tag: str) -> str:

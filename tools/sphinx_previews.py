@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sphinx.application import Sphinx
 
-from tools.elements import element
+from tools.elements import TITLE, built_pages, element
 
 SCRIPT = "previews.js"
 FOLDER = "previews"
@@ -28,17 +28,11 @@ LINK = re.compile(r'<a class="reference internal" href="([^"#]*)#([^"]+)"')
 ONCE = re.compile(r' (?:id|role|tabindex)="[^"]*"|<a class="headerlink".*?</a>', re.S)
 ADDRESS = re.compile(r'\b(src|href)="(?![a-z]+:|#)([^"]+)"')
 
-TITLED = re.compile(
-    r'(<div class="(?:proof (?!admonition)[\w-]+|exercise) admonition" id="([^"]+)">\s*'
-    r'<p class="admonition-title">.*?)(</p>)',
-    re.S,
-)
-
 
 def with_permalinks(body: str) -> str:
     """The body with a link to itself at every title of a statement or an exercise."""
     sign = '<a class="headerlink" href="#{}" title="Link to this statement">#</a>'
-    return TITLED.sub(lambda found: found[1] + sign.format(found[2]) + found[3], body)
+    return TITLE.sub(lambda found: found[0] + sign.format(found[3]), body)
 
 
 def shown(html: str) -> dict[str, str]:
@@ -82,8 +76,7 @@ def write(app: Sphinx, error: Exception | None) -> None:
     if error is not None or app.builder.name != "html":
         return
     root = Path(app.outdir)
-    pages = {f"{name}.html": root / f"{name}.html" for name in app.env.found_docs}
-    texts = {page: path.read_text("utf-8") for page, path in pages.items() if path.exists()}
+    texts = {f"{name}.html": html for name, html in built_pages(app).items()}
     (root / "_static" / FOLDER).mkdir(exist_ok=True)
     for page, found in previews(texts).items():
         words = json.dumps(dict(sorted(found.items())), ensure_ascii=False)

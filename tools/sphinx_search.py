@@ -16,16 +16,11 @@ from typing import NamedTuple
 from sphinx.application import Sphinx
 
 from mfbook.book.claims import PAPERS, ledger
-from tools.elements import element
+from tools.elements import TITLE, built_pages, element
 
 INDEX = "searchindex.js"
 TEXTS, SCRIPT = "texts.js", "search.js"
 
-TITLE = re.compile(
-    r'<div class="(proof|exercise)[\w -]* admonition" id="([^"]+)">\s*'
-    r'<p class="admonition-title">(.*?)</p>',
-    re.S,
-)
 PERMALINK = re.compile(r'<a class="headerlink".*?</a>', re.S)
 TAG = re.compile(r"<[^>]+>")
 # What nobody reads, code that is folded away, and what stands at the foot of every page.
@@ -58,7 +53,7 @@ def statements_of(html: str) -> dict[str, Name]:
     """The titles of a page's statements and exercises, with their numbers, by id."""
     return {
         place: Name("exercise" if kind == "exercise" else "statement", words(title))
-        for kind, place, title in TITLE.findall(html)
+        for _, kind, place, title in TITLE.findall(html)
     }
 
 
@@ -118,8 +113,7 @@ def write(app: Sphinx, error: Exception | None) -> None:
     root = Path(app.outdir)
     if error is not None or app.builder.name != "html":
         return
-    pages = {name: root / f"{name}.html" for name in sorted(app.env.found_docs)}
-    texts = {name: path.read_text("utf-8") for name, path in pages.items() if path.exists()}
+    texts = built_pages(app)
     names = {page: statements_of(html) | rows_of(html) for page, html in texts.items()}
     index = root / INDEX
     index.write_text(with_names(index.read_text("utf-8"), names), "utf-8")
