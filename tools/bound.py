@@ -78,10 +78,11 @@ class Book:
 
 
 def colours(root: Path = ROOT) -> str:
-    """The colours of code, as the web pages show it by day."""
+    """The colours of code and of verdicts, as the web pages show them by day."""
     settings = yaml.safe_load((root / "_config.yml").read_text("utf-8"))["sphinx"]["config"]
     style = settings["html_theme_options"]["pygments_light_style"]
-    return HtmlFormatter(style=style, nobackground=True).get_style_defs(".highlight pre")
+    code = HtmlFormatter(style=style, nobackground=True).get_style_defs(".highlight pre")
+    return f"{code}\n{(root / 'book' / '_static' / 'verdicts.css').read_text('utf-8')}"
 
 
 def words(tag: HtmlElement) -> str:

@@ -251,7 +251,6 @@ def unbroken(name: str) -> Unbroken:
             "mf.low_rankness(matrix, r)",
             "mf.low_rankness(matrix, max(r - 1, 0))",
         ),
-        # a sum that is not conserved; tokens with their mean; the smallest share for the largest
         # a term too large; a sum that is not conserved; tokens with their mean; the
         # smallest share for the largest
         ("beyond/attention", "mfbook-attention-order", "n * T**2 * d**0.5)", "n * T * d**0.5)"),
