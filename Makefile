@@ -27,7 +27,9 @@ HOUSE := _config.yml _toc.yml $(wildcard pyproject.toml CITATION.cff tools/sphin
 	$(shell find book/_static -type f)
 
 # A terminal that knows ASCII only is no reason to fail: what it cannot show is written as \u2192.
-PYTHONIOENCODING := $(firstword $(subst :, ,$(PYTHONIOENCODING))):backslashreplace
+# The encoding may be empty, which means the terminal's own, also where one make calls another: the
+# letter keeps what is before the colon a word.
+PYTHONIOENCODING := $(patsubst x%,%,$(firstword $(subst :, ,x$(PYTHONIOENCODING)))):backslashreplace
 export PYTHONIOENCODING
 
 # What binds the pages into one book.

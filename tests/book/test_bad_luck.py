@@ -12,19 +12,25 @@ from tools import wheel
 from tools.chapters import ROOT
 
 SHOW = 'show: ; @"$(SHOWN_BY)" -c "print(chr(0x2605), chr(0x2713), chr(0x2192))"'
+WITHIN = "within: ; @$(MAKE) -s --no-print-directory --eval='$(SHOW)' show"
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "ascii:strict", "", None])
-def test_what_make_starts_can_print_what_the_terminal_cannot_show(encoding):
+@pytest.mark.parametrize("target", ["show", "within"])
+@pytest.mark.parametrize("encoding", ["ascii", "ascii:strict", ":strict", "", None])
+def test_what_make_starts_can_print_what_the_terminal_cannot_show(encoding, target):
+    """Make itself starts it, or a make that make calls."""
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    environment |= {"LC_ALL": "C", "SHOWN_BY": sys.executable}
+    environment |= {"LC_ALL": "C", "SHOWN_BY": sys.executable, "SHOW": SHOW}
     if encoding is not None:
         environment["PYTHONIOENCODING"] = encoding
     done = subprocess.run(
-        ["make", "-s", f"--eval={SHOW}", "show"], cwd=ROOT, env=environment, capture_output=True
+        ["make", "-s", f"--eval={SHOW}", f"--eval={WITHIN}", target],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
     )
     assert done.returncode == 0, done.stderr
-    meant = rb"\u2605 \u2713 \u2192" if encoding else "★ ✓ →".encode()
+    meant = rb"\u2605 \u2713 \u2192" if "ascii" in (encoding or "") else "★ ✓ →".encode()
     assert done.stdout.strip() == meant
 
 
