@@ -33,6 +33,11 @@ SHORT = {
 }
 
 
+# What the number of an erratum begins with, by the paper; the number of a new result with NEW.
+LETTERS = {"bai2024": "B", "bai-talk": "T", "li2021": "L", "arora2019": "A"}
+NEW = "N"
+
+
 @dataclass(frozen=True)
 class Erratum:
     """Something wrong in print. `claim` is the row whose chapter shows it, `after` the item of the
@@ -176,6 +181,13 @@ def badge(kind: str, text: str = "", meaning: str = "") -> str:
     return f'<span class="mf-verdict mf-verdict-{kind}"{title}>{text or kind}</span>'
 
 
+def numbered(kind: str, letter: str, count: int) -> str:
+    """By what an entry of a list is cited, a link to itself."""
+    name = f"{letter}{count}"
+    anchor = f"{kind}-{name.lower()}"
+    return f'<a class="mf-number" id="{anchor}" href="#{anchor}">{name}</a>'
+
+
 def section(place: object) -> str:
     """`6.1` and `A.2` as they are called; the talk names its slides."""
     text = str(place)
@@ -282,14 +294,14 @@ def errata_list(book: Listings, paper: str) -> str:
     listed = book.papers[paper]
     entries = [one for one in book.errata if (one.after or one.claim) in listed]
     lines = []
-    for number, one in enumerate(entries, 1):
-        # What belongs to an entry of a list stands as far in as its first word.
-        inner = " " * len(f"{number}. ")
+    for count, one in enumerate(entries, 1):
+        cited = numbered("erratum", LETTERS[paper], count)
         link = book.check(rows[one.claim], "The check")
+        # What belongs to an entry of a list stands as far in as its first word.
         lines += [
-            f"{number}. **{one.place}** {badge(one.kind)} {sentence(one.printed)}",
+            f"- {cited} **{one.place}** {badge(one.kind)} {sentence(one.printed)}",
             "",
-            f"{inner}*Read:* {sentence(one.correct)} {link}.",
+            f"  *Read:* {sentence(one.correct)} {link}.",
             "",
         ]
     return "\n".join(lines)
@@ -313,8 +325,8 @@ def errata_counts(book: Listings) -> str:
     by_kind = [f"{kinds[kind]} {text}" for kind, text in words.items() if kinds[kind]]
     by_paper = []
     for paper, items in book.papers.items():
-        number = sum((one.after or one.claim) in items for one in book.errata)
-        by_paper.append(f"{number} in {PAPERS[paper]}")
+        found = sum((one.after or one.claim) in items for one in book.errata)
+        by_paper.append(f"{found} in {PAPERS[paper]}")
     return f"There are {len(book.errata)}: {both(by_kind)}; {both(by_paper)}."
 
 
@@ -325,20 +337,31 @@ def both(words: list[str]) -> str:
 # What is new.
 
 
-def news_list(book: Listings, rank: str) -> str:
+def ranked(book: Listings) -> dict[str, list[Claim]]:
+    """The new results by rank; a new row that nobody has ranked yet stands at the end."""
     rows = {row.id: row for row in book.rows}
-    listed = [rows[id] for id, about in book.news.items() if about.rank == rank and id in rows]
-    if rank == RANKS[-1]:
-        ranked = set(book.news) | book.software
-        listed += [row for row in book.rows if row.paper == OURS and row.id not in ranked]
+    found = {
+        rank: [rows[id] for id, about in book.news.items() if about.rank == rank and id in rows]
+        for rank in RANKS
+    }
+    known = set(book.news) | book.software
+    found[RANKS[-1]] += [row for row in book.rows if row.paper == OURS and row.id not in known]
+    return found
+
+
+def news_list(book: Listings, rank: str) -> str:
+    by_rank = ranked(book)
+    # One row of numbers for all ranks.
+    first = 1 + sum(len(by_rank[before]) for before in RANKS[: RANKS.index(rank)])
     entries = []
-    for row in listed:
+    for count, row in enumerate(by_rank[rank], first):
         about = book.news.get(row.id, News(rank, "observation", ""))
         entries.append(
-            f"<li>{badge(about.kind)} <strong>{as_html(row.item)}.</strong> "
+            f"<li>{numbered('result', NEW, count)} {badge(about.kind)} "
+            f"<strong>{as_html(row.item)}.</strong> "
             f"{book.words(row.statement)} {book.where(row, about.status)}</li>\n"
         )
-    return f'<ol class="mf-list">{"".join(entries)}</ol>'
+    return f'<ul class="mf-list">{"".join(entries)}</ul>'
 
 
 def extended_list(book: Listings) -> str:

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from itertools import groupby
 
 import pytest
 import yaml
@@ -10,7 +11,7 @@ from bs4 import BeautifulSoup
 import mfbook as mf
 from mfbook.book.claims import PAPERS, VERDICTS
 from tools.chapters import ROOT, numbered_pages
-from tools.listings import LISTS, OURS, RANKS, Listings
+from tools.listings import LETTERS, LISTS, NEW, OURS, RANKS, Listings
 from tools.mathematics import as_html
 from tools.statements import statements
 
@@ -109,14 +110,28 @@ def test_the_errata_are_all_shown_each_with_its_paper(book):
     text = {paper: book.make(f"errata {paper}") for paper in book.papers}
     assert asked("errata") == ["errata-counts", *(f"errata {paper}" for paper in book.papers)]
     shown = "\n".join(text.values())
-    assert len(re.findall(r"^\d+\. \*\*", shown, re.M)) == len(book.errata)
-    heads = re.findall(r"^(\d+\. ).*\n\n( +)\*Read:\*", shown, re.M)
-    assert len(heads) == len(book.errata)
-    assert all(len(number) == len(inner) for number, inner in heads)
+    assert len(re.findall(r"^- <a .*\n\n  \*Read:\*", shown, re.M)) == len(book.errata)
     assert str(len(book.errata)) in book.make("errata-counts")
     for paper, words in text.items():
         for id in re.findall(r"#claim-([\w.-]+)", words):
             assert id in book.papers[paper] or ROWS[id].paper == OURS
+
+
+def test_what_can_be_cited_has_a_number_of_its_own_that_links_to_itself(book):
+    lists = [words for page in ("errata", "news") for words in asked(page)]
+    shown = soup("".join(map(book.make, lists))).select("a.mf-number")
+    numbers = [link.get_text() for link in shown]
+    assert (
+        len(set(numbers))
+        == len(numbers)
+        == len(book.errata)
+        + len([row for row in ROWS.values() if row.paper == OURS and row.id not in book.software])
+    )
+    assert all(link["href"] == f"#{link['id']}" for link in shown)
+    by_letter = {letter: [*found] for letter, found in groupby(numbers, key=lambda name: name[0])}
+    for letter, found in by_letter.items():
+        assert found == [f"{letter}{count}" for count in range(1, len(found) + 1)]
+    assert list(by_letter) == [*(LETTERS[paper] for paper in book.papers), NEW]
 
 
 def test_new_results_are_listed_once_and_apart_from_tests_of_software(book):
