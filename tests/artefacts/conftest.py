@@ -32,7 +32,8 @@ def epub_file() -> Path:
     return built(epub.FILE)
 
 
-@pytest.fixture(scope="session")
+# No two browsers at a time in one worker: the page of test_typeset is another's.
+@pytest.fixture(scope="module")
 def browser():
     # A check that did not run must not look passed: without a browser this is an error.
     with launched() as browser:
