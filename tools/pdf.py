@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import sys
+import time
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
@@ -18,6 +19,7 @@ from lxml import html
 from pikepdf import Array, Dictionary, Name, OutlineItem, Pdf, String
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from tools import wheel
 from tools.bound import HTML, Book, Chapter, colours, link, read_book
 from tools.chapters import ROOT
 from tools.typeset import (
@@ -188,12 +190,12 @@ def bind(printed: list[tuple[str, Pdf]], book: Book) -> Pdf:
         Nums=Array([0, Dictionary(S=Name.r), front, Dictionary(S=Name.D)])
     )
     bookmarks(bound, book, names)
-    with bound.open_metadata() as about:
+    # Its editor would sign with the time of binding; the same commit gives the same bytes.
+    with bound.open_metadata(set_pikepdf_as_editor=False) as about:
         about["dc:title"] = book.title
         about["dc:creator"] = [book.author]
         about["dc:language"] = ["en"]
-    bound.docinfo[Name.Title] = book.title
-    bound.docinfo[Name.Author] = book.author
+        about["xmp:CreateDate"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(wheel.moment()))
     return bound
 
 
