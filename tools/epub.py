@@ -27,7 +27,9 @@ from tools.typeset import STYLES, load, mathjax, opened
 
 BUILT = ROOT / "_build" / "epub"
 FILE = ROOT / "_build" / "mfbook.epub"
-COVER = "welcome.png"
+DRAWING = ROOT / "book" / "_static" / "welcome.svg"
+# Readers show covers on their shelves, where many know no curves.
+COVER = "cover.png"
 # A formula becomes its drawing. The attributes that go are MathJax's own.
 DRAWN = """() => {
   for (const item of MathJax.startup.document.math) {
@@ -105,10 +107,14 @@ def copy_pictures(pictures: dict[str, Path], folder: Path) -> None:
 
 
 def typeset(book: Book, pictures: dict[str, Path], folder: Path) -> dict[str, str]:
-    """The chapters with their formulas drawn, as XHTML, by their keys."""
+    """The chapters with their formulas drawn, as XHTML, by their keys. The cover is painted."""
     copy_pictures(pictures, folder / "images")
     drawn = {}
     with opened(620) as page:
+        cover = folder / "cover.html"
+        cover.write_text(f'<!DOCTYPE html><img src="{DRAWING.as_uri()}" width="1400">', "utf-8")
+        page.goto(cover.as_uri())
+        page.locator("img").screenshot(path=folder / COVER)
         for chapter in book.chapters:
             file = folder / f"{chapter.key}.html"
             body = html.tostring(chapter.body, encoding="unicode")
@@ -244,7 +250,7 @@ def bind(book: Book, chapters: dict[str, str], pictures: dict[str, Path], file: 
 
 def main(words: list[str]) -> int:
     file = Path(words[0]) if words else FILE
-    pictures = {COVER: ROOT / "book" / "_static" / COVER}
+    pictures: dict[str, Path] = {}
 
     def picture(path: str) -> str:
         name = PurePosixPath(path).name
@@ -258,7 +264,7 @@ def main(words: list[str]) -> int:
     except RuntimeError as error:
         print(error, file=sys.stderr)
         return 1
-    bind(book, chapters, pictures, file)
+    bind(book, chapters, pictures | {COVER: BUILT / COVER}, file)
     print(f"{len(chapters)} chapters are bound in {file}")
     return 0
 

@@ -105,7 +105,7 @@ def contents(book: Book, pages: dict[str, int]) -> str:
 
 
 def title_page(book: Book) -> str:
-    picture = (ROOT / "book" / "_static" / "welcome.png").as_uri()
+    picture = (ROOT / "book" / "_static" / "welcome.svg").as_uri()
     return (
         f'<div class="mf-title"><h1>{escape(book.title)}</h1>'
         "<p>What gradient flow makes of a matrix of which a few entries are known, when it starts "
