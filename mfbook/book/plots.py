@@ -8,6 +8,7 @@ size and on paper; what has thousands of marks asks for `rasterized=True`.
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -124,22 +125,16 @@ def _short(value: float) -> str:
 
 def _draw_curves() -> None:
     """Let the notebook that this runs in, if it does, show figures as SVG."""
-    if "IPython" not in sys.modules:
-        return
-    from IPython.core.getipython import get_ipython
-
-    shell = get_ipython()
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is None:
         return
-    from matplotlib_inline.config import InlineBackend
-
-    inline = InlineBackend.instance(parent=shell)
+    # A notebook has both of these; the package needs neither.
+    inline = import_module("matplotlib_inline.config").InlineBackend.instance(parent=shell)
     # Who chose another format keeps it.
     if inline.figure_formats == {"png"}:
         # What a drawing says of its making differs each time, and with each Matplotlib.
         silent = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        how = {**inline.print_figure_kwargs, "metadata": silent}
-        inline.set_trait("print_figure_kwargs", how)
+        inline.print_figure_kwargs = {**inline.print_figure_kwargs, "metadata": silent}
         inline.figure_formats = {"svg"}
 
 
