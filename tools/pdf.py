@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
+from typing import BinaryIO
 
 import pikepdf
 from lxml import html
@@ -199,6 +200,10 @@ def bind(printed: list[tuple[str, Pdf]], book: Book) -> Pdf:
     return bound
 
 
+def save(bound: Pdf, file: Path | BinaryIO) -> None:
+    bound.save(file, object_stream_mode=pikepdf.ObjectStreamMode.generate, deterministic_id=True)
+
+
 def lead(note: Dictionary, names: dict[str, Array]) -> None:
     """Let a link of the book lead to its place. Raises ValueError where there is none."""
     action = note.get(Name.A)
@@ -288,7 +293,7 @@ def main(words: list[str]) -> int:
         print(error, file=sys.stderr)
         return 1
     bound = bind([printed[-1], *printed[:-1]], book)
-    bound.save(file, object_stream_mode=pikepdf.ObjectStreamMode.generate, deterministic_id=True)
+    save(bound, file)
     print(f"{len(bound.pages)} pages are printed in {file}")
     return 0
 
