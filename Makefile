@@ -47,7 +47,7 @@ help:
 	@echo 'make epub      bind it for readers of electronic books, as _build/mfbook.epub'
 	@echo 'make wheel     build the package that a downloaded chapter needs, with all that it reads'
 	@echo 'make release   build what is archived of a version, from the last commit: source, package,'
-	@echo '               pages, with checksums; the same commit gives the same bytes'
+	@echo '               pages, PDF, EPUB, with checksums; the same commit gives the same bytes'
 	@echo 'make test      check everything: style, package, book, every stored output, every page'
 	@echo 'make quick     check in half a minute what you changed since the last commit (BASE=... for'
 	@echo '               another one): style, and the tests that reach it (ALL=1 with slow ones)'

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import io
 import sys
+import time
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
+from typing import BinaryIO
 
 import pikepdf
 from lxml import html
 from pikepdf import Array, Dictionary, Name, OutlineItem, Pdf, String
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from tools import wheel
 from tools.bound import HTML, Book, Chapter, colours, link, read_book
 from tools.chapters import ROOT
 from tools.typeset import (
@@ -103,7 +106,7 @@ def contents(book: Book, pages: dict[str, int]) -> str:
 
 
 def title_page(book: Book) -> str:
-    picture = (ROOT / "book" / "_static" / "welcome.png").as_uri()
+    picture = (ROOT / "book" / "_static" / "welcome.svg").as_uri()
     return (
         f'<div class="mf-title"><h1>{escape(book.title)}</h1>'
         "<p>What gradient flow makes of a matrix of which a few entries are known, when it starts "
@@ -188,13 +191,17 @@ def bind(printed: list[tuple[str, Pdf]], book: Book) -> Pdf:
         Nums=Array([0, Dictionary(S=Name.r), front, Dictionary(S=Name.D)])
     )
     bookmarks(bound, book, names)
-    with bound.open_metadata() as about:
+    # Its editor would sign with the time of binding; the same commit gives the same bytes.
+    with bound.open_metadata(set_pikepdf_as_editor=False) as about:
         about["dc:title"] = book.title
         about["dc:creator"] = [book.author]
         about["dc:language"] = ["en"]
-    bound.docinfo[Name.Title] = book.title
-    bound.docinfo[Name.Author] = book.author
+        about["xmp:CreateDate"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(wheel.moment()))
     return bound
+
+
+def save(bound: Pdf, file: Path | BinaryIO) -> None:
+    bound.save(file, object_stream_mode=pikepdf.ObjectStreamMode.generate, deterministic_id=True)
 
 
 def lead(note: Dictionary, names: dict[str, Array]) -> None:
@@ -286,7 +293,7 @@ def main(words: list[str]) -> int:
         print(error, file=sys.stderr)
         return 1
     bound = bind([printed[-1], *printed[:-1]], book)
-    bound.save(file, object_stream_mode=pikepdf.ObjectStreamMode.generate, deterministic_id=True)
+    save(bound, file)
     print(f"{len(bound.pages)} pages are printed in {file}")
     return 0
 

@@ -12,6 +12,7 @@ from sphinx.config import Config
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tools.citation import Page
+from tools.sphinx_downloads import site
 
 CITE = "cite-this-page"
 
@@ -37,11 +38,11 @@ def cite(app: Sphinx, page: str, template: str, context: dict, doctree: object) 
         return
     root = Path(app.srcdir)
     name = page.removeprefix("book/")
-    site = (app.config.html_baseurl or "").rstrip("/")
+    address = site(app)
     repository = app.config.html_theme_options.get("repository_url", "").rstrip("/")
     title = app.env.titles[page].astext()
     # Where the book is not on the web, the version's own source is what stays.
-    url = f"{site}/{page}.html" if site else ""
+    url = f"{address}/{page}.html" if address else ""
     said = Page(name, title, url or repository, root)
     line = re.sub(r"\*([^*]+)\*", r"<em>\1</em>", escape(said.text()))
     if said.url:

@@ -1,11 +1,14 @@
 """The house style of the figures, and the drawings that several chapters share.
 
 A plot never computes: it is handed what it shows. A chapter begins its first figure with
-`plt.style.use(mf.plots.HOUSE)`.
+`plt.style.use(mf.plots.HOUSE)`. In a notebook, figures are then drawn as curves (SVG), sharp at any
+size and on paper; what has thousands of marks asks for `rasterized=True`.
 """
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -40,6 +43,8 @@ HOUSE = {
     "figure.constrained_layout.use": True,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
+    # The names inside a drawing would be random.
+    "svg.hashsalt": "mfbook",
     "font.size": 10,
     "axes.titlesize": 10,
     "axes.prop_cycle": cycler(color=[BLUE, RED, GREEN, ORANGE, PINK, SKY, GREY]),
@@ -116,3 +121,21 @@ def _short(value: float) -> str:
     text = f"{value:.2f}" if abs(value) < 99.995 else f"{value:.0f}"
     text = text.rstrip("0").rstrip(".") if "." in text else text
     return "0" if text == "-0" else text
+
+
+def _draw_curves() -> None:
+    """Let the notebook that this runs in, if it does, show figures as SVG."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is None:
+        return
+    # A notebook has both of these; the package needs neither.
+    inline = import_module("matplotlib_inline.config").InlineBackend.instance(parent=shell)
+    # Who chose another format keeps it.
+    if inline.figure_formats == {"png"}:
+        # What a drawing says of its making differs each time, and with each Matplotlib.
+        silent = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        inline.print_figure_kwargs = {**inline.print_figure_kwargs, "metadata": silent}
+        inline.figure_formats = {"svg"}
+
+
+_draw_curves()

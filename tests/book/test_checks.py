@@ -3,13 +3,13 @@
 import nbformat
 import pytest
 
-from tests.book.test_chapters import faults
+from tests.book.test_chapters import LARGEST, faults
 from tools.chapters import has_code
 
 
 def a_figure() -> nbformat.NotebookNode:
     """A notebook of one cell that shows a figure, and has no fault."""
-    image = nbformat.v4.new_output("display_data", {"image/png": "aGVsbG8=", "text/plain": "x"})
+    image = nbformat.v4.new_output("display_data", {"image/svg+xml": "<svg/>", "text/plain": "x"})
     figure = {"image": {"alt": "A line."}, "figure": {"caption": "It rises.", "name": "fig-x"}}
     shown = nbformat.v4.new_code_cell(
         "draw()", execution_count=1, outputs=[image], metadata={"mystnb": figure}
@@ -41,6 +41,11 @@ def test_a_notebook_without_fault_passes():
         (lambda cell: cell.metadata.mystnb.figure.update(caption=" "), "without a caption"),
         (lambda cell: cell.metadata.mystnb.figure.pop("name"), "name is missing"),
         (lambda cell: cell.outputs.append(cell.outputs[0]), "more than one image"),
+        (lambda cell: cell.outputs[0].update(data={"image/png": "aGVsbG8="}), "not as curves"),
+        (
+            lambda cell: cell.outputs[0].data.update({"image/svg+xml": "x" * (LARGEST + 1)}),
+            "thousands of marks",
+        ),
     ],
 )
 def test_a_fault_is_seen(break_it, fault):
