@@ -49,13 +49,11 @@ class Run:
             log_start = self.log_scale + float(np.mean(np.log(largest)))
         measurement = float(problem.sizes.max()) or 1.0
         self.units = units_of(problem.targets, measurement, max(log_start, -1e4), depth)
-        self.data = Data(problem, self.units)
+        self.data = Data(problem, self.units, arrays)
         fit = fit_of(problem)
         self.least = fit.least
         threshold = fit.threshold(options["loss_tol"]) / self.units.loss
-        first = self.data.bases.left.T @ arrays[0][self.data.rows]
-        last = arrays[-1][:, self.data.cols] @ self.data.bases.right
-        layers = (first, *arrays[1:-1], last)
+        layers = self.data.layers
         log_layers = self.log_scale - self.units.log_factor
         if fit.learnable == 0.0:
             start = self.data.loss(np.exp(depth * log_layers) * product(layers))
@@ -124,7 +122,7 @@ class Run:
         return None
 
     def factors(self, state: State) -> tuple[np.ndarray, ...]:
-        found = layers_of(self.data, state)
+        found = self.data.in_callers_spaces(layers_of(self.data, state))
         first = np.exp(self.log_scale) * self.arrays[0]
         last = np.exp(self.log_scale) * self.arrays[-1]
         bases = self.data.bases
