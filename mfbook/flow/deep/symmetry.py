@@ -10,8 +10,8 @@ and zeros stay (`sectors`).
 The parts are found from random layers that the flow could reach: every eigenvector of a random
 symmetric word in these and ∇f lies in a part, and what all of them make of it is one.
 
-Other symmetries make layers equal, or one the transpose of another. `keeps_apart` tells where there
-is such a set of layers, by counting its dimensions.
+Other symmetries make parts copies of each other, or layers each other's transpose. No zeros keep
+these; `has_equals` tells that there are such, and then a second run tells whether it matters.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ CLEAN = 4e-15
 
 Bases = list[np.ndarray]
 Linear = Callable[[np.ndarray], np.ndarray]
+# Layers and ∇f.
+Point = tuple[Layers, np.ndarray]
 
 
 class Apart(NamedTuple):
@@ -126,6 +128,30 @@ def falls_apart(layers: Layers, at_zero: np.ndarray, linear: Linear) -> Apart | 
     return apart if _is_rounding(apart, layers, at_zero, points) else None
 
 
+def has_parts(layers: Layers, at_zero: np.ndarray, linear: Linear) -> bool:
+    """Whether start and data fall apart, shown by zeros or not."""
+    points = _reachable(layers, at_zero, linear)
+    rows = linked([layers, *(z for z, _ in points)], [at_zero, *(G for _, G in points)])[0]
+    return bool(np.any(rows != rows[0])) or falls_apart(layers, at_zero, linear) is not None
+
+
+def has_equals(layers: Layers, at_zero: np.ndarray, linear: Linear) -> bool:
+    """Whether parts are copies of each other, or the mirror of the layers is one of them.
+
+    Then a flow keeps copies equal, or W_j the transpose of W_{N+1−j}, in some bases, and rounding
+    may not. Copies give words the same eigenvalues.
+    """
+    points = _reachable(layers, at_zero, linear)
+    values = np.linalg.eigvalsh(_word(points, 0, np.random.default_rng(1)))
+    if np.any(np.diff(values) <= INSIDE):
+        return True
+    mirrored = [(tuple(V.T for V in z[::-1]), G.T) for z, G in points]
+    if [V.shape for V in mirrored[0][0]] != [V.shape for V in layers]:
+        return False
+    others = np.linalg.eigvalsh(_word(mirrored, 0, np.random.default_rng(1)))
+    return bool(np.any(np.abs(values[:, None] - others) <= INSIDE))
+
+
 def linked(layers: Sequence[Layers], gradients: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Numbers of the components of rows, hidden columns and columns that entries link."""
     sizes = [layers[0][0].shape[0], *(layer.shape[1] for layer in layers[0])]
@@ -147,7 +173,7 @@ def _unit(matrix: np.ndarray) -> np.ndarray:
 
 def _reachable(
     layers: Layers, at_zero: np.ndarray, linear: Linear
-) -> list[tuple[Layers, np.ndarray]]:
+) -> list[Point]:
     """Layers, each of size one, that the flow could lead to with other steps and data; and ∇f."""
     rng = np.random.default_rng(0)
     layers = tuple(map(_unit, layers))
@@ -157,14 +183,12 @@ def _reachable(
         W = _unit(_product(layers))
         change = linear(W) if W.any() else np.zeros_like(at_zero)
         G = _unit(rng.uniform(0.5, 1.5) * at_zero + rng.choice([-1, 1]) * _unit(change))
-        slopes = _slopes(G, layers)
+        # The j-th layer and the last but j are treated alike, for they may be each other's mirror.
+        share = rng.uniform(0.5, 1.5, (3, len(layers)))
+        share = share + share[:, ::-1]
         layers = tuple(
-            _unit(
-                rng.uniform(0.5, 1.5) * V
-                + rng.uniform(0.5, 1.5) * _unit(S)
-                - rng.uniform(0.2, 0.4) * _unit(V @ V.T @ V)
-            )
-            for V, S in zip(layers, slopes, strict=True)
+            _unit(a * V + b * _unit(S) - 0.3 * c * _unit(V @ V.T @ V))
+            for V, S, a, b, c in zip(layers, _slopes(G, layers), *share, strict=True)
         )
         found.append((layers, G))
     return found
@@ -186,14 +210,14 @@ def _slopes(G: np.ndarray, layers: Layers) -> Layers:
     )
 
 
-def _restricted(layers: Layers, G: np.ndarray, places: list[np.ndarray]) -> tuple[Layers, np.ndarray]:
+def _restricted(layers: Layers, G: np.ndarray, places: list[np.ndarray]) -> Point:
     inner = tuple(
         _unit(V[np.ix_(a, b)]) for V, (a, b) in zip(layers, pairwise(places), strict=True)
     )
     return inner, _unit(G[np.ix_(places[0], places[-1])])
 
 
-def _parts(points: list[tuple[Layers, np.ndarray]], sizes: list[int]) -> list[Bases]:
+def _parts(points: list[Point], sizes: list[int]) -> list[Bases]:
     """Orthonormal bases of the smallest parts of V_0, …, V_N, each a list of one for every space.
 
     Hidden directions that nothing links to rows or columns are the last one.
@@ -218,7 +242,7 @@ def _parts(points: list[tuple[Layers, np.ndarray]], sizes: list[int]) -> list[Ba
     return found
 
 
-def _word(points: list[tuple[Layers, np.ndarray]], space: int, rng: np.random.Generator) -> np.ndarray:
+def _word(points: list[Point], space: int, rng: np.random.Generator) -> np.ndarray:
     """A random symmetric word in the layers and gradients, as a matrix of one space."""
     sizes = [points[0][0][0].shape[0], *(V.shape[1] for V in points[0][0])]
     blocks: Bases = [np.eye(size) for size in sizes]
@@ -230,11 +254,15 @@ def _word(points: list[tuple[Layers, np.ndarray]], space: int, rng: np.random.Ge
         for a, b, V in arrows:
             new[a] = new[a] + rng.uniform(0.5, 1.5) * (V @ blocks[b] @ V.T)
             new[b] = new[b] + rng.uniform(0.5, 1.5) * (V.T @ blocks[a] @ V)
-        blocks = [block / np.linalg.norm(block, 2) if block.size else block for block in new]
+        W, share = _unit(_product(layers)), rng.uniform(-1, 1)
+        for end, round_trip in ((0, W @ G.T), (-1, W.T @ G)):
+            new[end] = new[end] + share * (round_trip + round_trip.T)
+        size = np.sqrt(sum(np.sum(block**2) for block in new))
+        blocks = [block / size for block in new]
     return blocks[space]
 
 
-def _closed(points: list[tuple[Layers, np.ndarray]], part: Bases, space: int) -> Bases:
+def _closed(points: list[Point], part: Bases, space: int) -> Bases:
     """The smallest subspaces that hold those and that all layers and gradients keep."""
     last = len(part) - 1
     arrows = [(j, j + 1, V) for layers, _ in points for j, V in enumerate(layers)]
@@ -266,7 +294,7 @@ def outside(basis: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     return np.linalg.qr(u)[0]
 
 
-def _polished(points: list[tuple[Layers, np.ndarray]], parts: list[Bases]) -> Bases:
+def _polished(points: list[Point], parts: list[Bases]) -> Bases:
     """The bases of the parts, one beside the other, with the error of their making taken out.
 
     H = k on the k-th part solves V H_b = H_a V for all arrows V: V_b → V_a. What an approximate H
@@ -310,7 +338,7 @@ def _complement(basis: np.ndarray) -> np.ndarray:
 
 
 def _is_rounding(
-    apart: Apart, layers: Layers, at_zero: np.ndarray, points: list[tuple[Layers, np.ndarray]]
+    apart: Apart, layers: Layers, at_zero: np.ndarray, points: list[Point]
 ) -> bool:
     """Whether all that is dropped between parts is rounding of the sums that it comes from."""
     ends = [(apart.bases[0], apart.bases[-1])], [(apart.labels[0], apart.labels[-1])]
