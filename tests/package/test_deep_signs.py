@@ -11,7 +11,7 @@ import pytest
 import mfbook as mf
 from mfbook.flow import trajectory
 from mfbook.flow.deep import data as deep_data
-from mfbook.flow.deep.bases import as_they_are
+from mfbook.flow.deep.bases import given
 from mfbook.flow.deep.passengers import Pairs, Passenger
 from mfbook.problems.populations import random_block_problem
 
@@ -95,7 +95,7 @@ def test_what_is_not_kept_apart_is_doubted(monkeypatch):
 
 
 def whole(values, parts):
-    bases = as_they_are(values.shape, parts)
+    bases = given(np.eye(len(values)), np.eye(values.shape[1]), parts)
     bases.values[:] = values
     return bases
 

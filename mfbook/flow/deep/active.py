@@ -48,7 +48,9 @@ class Active:
     @cached_property
     def eigen(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         felt = self.felt
-        return kernel.linearised(felt.terms, self.z, felt.dims, felt.offsets, self.now.G)
+        return kernel.linearised(
+            felt.terms, self.z, felt.dims, felt.offsets, self.now.G, felt.allowed
+        )
 
     def at(self, local: float) -> State:
         if local == 0.0:

@@ -69,7 +69,7 @@ def singular_bases(
     return Bases(left, right, values, blocks)
 
 
-def as_they_are(shape: tuple[int, int], components: list[tuple[np.ndarray, np.ndarray]]) -> Bases:
-    """The bases of measurements that are not of entries."""
+def given(left: np.ndarray, right: np.ndarray, components: list[tuple[np.ndarray, np.ndarray]]) -> Bases:
+    """Bases found elsewhere, of the rows and columns of every component by themselves."""
     blocks = [Block(rows, cols, number) for number, (rows, cols) in enumerate(components)]
-    return Bases(np.eye(shape[0]), np.eye(shape[1]), np.zeros(shape), blocks)
+    return Bases(left, right, np.zeros((len(left), len(right))), blocks)

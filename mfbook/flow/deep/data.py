@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from mfbook.flow.deep.bases import as_they_are, singular_bases
+from mfbook.flow.deep.bases import given, singular_bases
 from mfbook.flow.deep.kernel import Terms, adjoint_of, residual_of
+from mfbook.flow.deep.layers import Layers
 from mfbook.flow.deep.passengers import Pairs
+from mfbook.flow.deep.symmetry import falls_apart
 from mfbook.flow.shallow.units import Units
 from mfbook.problems.protocols import Problem, reads_entries
 
@@ -39,9 +42,13 @@ class Part:
 
 
 class Data:
-    """All measured rows and columns, numbered from 0, in bases with blocks that start apart."""
+    """All measured rows and columns, numbered from 0, in bases with blocks that start apart.
 
-    def __init__(self, problem: Problem, units: Units) -> None:
+    `hidden` are the bases of hidden spaces in which `layers`, those of the start, fall apart as the
+    data do; None where the caller's will do.
+    """
+
+    def __init__(self, problem: Problem, units: Units, arrays: Layers) -> None:
         targets = self.targets = problem.attainable / units.target
         self.rows = np.sort(np.concatenate([np.zeros(0, int), *(r for r, _ in problem.parts)]))
         self.cols = np.sort(np.concatenate([np.zeros(0, int), *(c for _, c in problem.parts)]))
@@ -49,17 +56,12 @@ class Data:
             (np.searchsorted(self.rows, rows), np.searchsorted(self.cols, cols))
             for rows, cols in problem.parts
         ]
-        if reads_entries(problem):
-            mask = problem.mask[np.ix_(self.rows, self.cols)]
-            values = np.zeros(self.shape)
-            values[mask] = targets
-            self.bases = singular_bases(values, mask, components)
-            targets = self.bases.values[mask]
+        entries = reads_entries(problem)
+        if entries:
             i, j = np.nonzero(problem.mask)
             of, c = np.arange(len(i)), np.ones(len(i))
             self.curvature = 2 * problem.weight
         else:
-            self.bases = as_they_are(self.shape, components)
             X = problem.adjoint(np.eye(len(targets))) / units.measurement
             of, i, j = np.nonzero(X)
             c = X[of, i, j]
@@ -73,8 +75,25 @@ class Data:
             values=np.ascontiguousarray(targets, dtype=float),
             weight=float(problem.weight),
         )
+        self.layers: Layers = (arrays[0][self.rows], *arrays[1:-1], arrays[-1][:, self.cols])
+        self.hidden: Layers | None = None
+        apart = falls_apart(self.layers, self.gradient(np.zeros(self.shape)), self._linear)
+        if apart is not None:
+            self.bases = given(*apart.ends, apart.mixed(components))
+            self.whole, self.layers = apart.terms(self.whole), apart.layers(self.layers)
+            self.hidden = apart.hidden
+        elif entries:
+            mask = problem.mask[np.ix_(self.rows, self.cols)]
+            values = np.zeros(self.shape)
+            values[mask] = targets
+            self.bases = singular_bases(values, mask, components)
+            self.whole = self.whole._replace(values=self.bases.values[mask])
+            first, last = self.bases.left.T @ self.layers[0], self.layers[-1] @ self.bases.right
+            self.layers = (first, *self.layers[1:-1], last)
+        else:
+            self.bases = given(np.eye(self.shape[0]), np.eye(self.shape[1]), components)
         self.blocks = [(block.rows, block.cols) for block in self.bases.blocks]
-        self.supports = [] if reads_entries(problem) else self._supports()
+        self.supports = self._supports() if self.hidden or not entries else []
         self._parts: dict[tuple[int, ...], Part] = {}
 
     def _supports(self) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -90,6 +109,13 @@ class Data:
         if count < 2:
             return []
         return [(np.flatnonzero(of[:m] == k), np.flatnonzero(of[m:] == k)) for k in range(count)]
+
+    def in_callers_spaces(self, layers: list[np.ndarray]) -> list[np.ndarray]:
+        """Layers in the hidden bases that the caller's are in."""
+        if self.hidden is None:
+            return layers
+        bases = [np.eye(self.shape[0]), *self.hidden, np.eye(self.shape[1])]
+        return [H @ V @ K.T for V, (H, K) in zip(layers, pairwise(bases), strict=True)]
 
     def kin(self, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows and columns of the component that block k is of."""
@@ -113,6 +139,11 @@ class Data:
     def loss(self, W: np.ndarray) -> float:
         r = residual_of(self.whole, np.ascontiguousarray(W))
         return self.whole.weight * float(r @ r)
+
+    def _linear(self, W: np.ndarray) -> np.ndarray:
+        """∇f(W) − ∇f(0)."""
+        r = residual_of(self.whole, np.ascontiguousarray(W)) + self.whole.values
+        return adjoint_of(self.whole, r, *self.shape)
 
     @cached_property
     def at_zero(self) -> np.ndarray:

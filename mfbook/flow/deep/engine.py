@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -13,11 +14,14 @@ import numpy as np
 from mfbook.flow import trajectory
 from mfbook.flow.deep.data import Data
 from mfbook.flow.deep.drive import Path
-from mfbook.flow.deep.layers import State
+from mfbook.flow.deep.layers import Layers, State
 from mfbook.flow.deep.moments import Moment, Piece, crossing
 from mfbook.flow.deep.reading import W_of, layers_of, loss_of
+from mfbook.flow.deep.sectors import sectors_of
+from mfbook.flow.deep.symmetry import has_equals
 from mfbook.flow.shallow.compiled import say_that_it_compiles
-from mfbook.flow.shallow.engine import Options
+from mfbook.flow.shallow.drive import SHAKE
+from mfbook.flow.shallow.engine import APART, SHIFTED, Options
 from mfbook.flow.shallow.units import units_of
 from mfbook.flow.trajectory import Phase, Trajectory, resting_times
 from mfbook.models import product
@@ -40,7 +44,13 @@ class Start:
 class Run:
     """A path in the caller's units."""
 
-    def __init__(self, problem: Problem, arrays: tuple[np.ndarray, ...], options: Options) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        arrays: tuple[np.ndarray, ...],
+        options: Options,
+        shaker: np.random.Generator | None = None,
+    ) -> None:
         self.problem, self.arrays = problem, arrays
         depth = len(arrays)
         self.log_scale = options["log10_scale"] * float(np.log(10.0))
@@ -49,13 +59,13 @@ class Run:
             log_start = self.log_scale + float(np.mean(np.log(largest)))
         measurement = float(problem.sizes.max()) or 1.0
         self.units = units_of(problem.targets, measurement, max(log_start, -1e4), depth)
-        self.data = Data(problem, self.units)
+        self.data = Data(problem, self.units, arrays)
         fit = fit_of(problem)
         self.least = fit.least
         threshold = fit.threshold(options["loss_tol"]) / self.units.loss
-        first = self.data.bases.left.T @ arrays[0][self.data.rows]
-        last = arrays[-1][:, self.data.cols] @ self.data.bases.right
-        layers = (first, *arrays[1:-1], last)
+        layers = self.data.layers
+        if shaker is not None:
+            layers = shaken(layers, shaker, sectors_of(self.data, layers))
         log_layers = self.log_scale - self.units.log_factor
         if fit.learnable == 0.0:
             start = self.data.loss(np.exp(depth * log_layers) * product(layers))
@@ -72,6 +82,25 @@ class Run:
     @property
     def moments(self) -> list[Moment]:
         return self.path.moments
+
+    @property
+    def may_leave(self) -> bool:
+        """Whether the exact flow keeps a set that rounding may leave; parts are kept (`sectors`)."""
+        return has_equals(*self._start_and_gradients)
+
+    @property
+    def _start_and_gradients(self) -> tuple[Layers, np.ndarray, Callable[..., np.ndarray]]:
+        """Layers on what is measured, ∇f(0), and ∇f(W) − ∇f(0) as a function of W."""
+        problem, measured = self.problem, np.ix_(self.data.rows, self.data.cols)
+        first, last = self.arrays[0][self.data.rows], self.arrays[-1][:, self.data.cols]
+
+        def linear(W: np.ndarray) -> np.ndarray:
+            whole = np.zeros(problem.shape)
+            whole[measured] = W
+            return problem.adjoint(problem.measure(whole))[measured]
+
+        at_zero = -problem.adjoint(problem.attainable)[measured]
+        return (first, *self.arrays[1:-1], last), at_zero, linear
 
     def state_at(self, t: float) -> State:
         """The state at an absolute time in the caller's units."""
@@ -124,7 +153,7 @@ class Run:
         return None
 
     def factors(self, state: State) -> tuple[np.ndarray, ...]:
-        found = layers_of(self.data, state)
+        found = self.data.in_callers_spaces(layers_of(self.data, state))
         first = np.exp(self.log_scale) * self.arrays[0]
         last = np.exp(self.log_scale) * self.arrays[-1]
         bases = self.data.bases
@@ -157,15 +186,13 @@ def flow(
     """One run from 10^log10_scale · (W_1, …, W_N); the options are those of `gradient_flow`."""
     say_that_it_compiles(__file__)
     run, readings = _engine(problem, arrays, options)
-    path = run.path
-    try:
-        while not path.reason:
-            left = options["max_steps"] - path.n_steps
-            path.advance(max(left, 1))
-            if left <= 0:
-                path.reason = path.reason or trajectory.STEP_LIMIT
-    except KeyboardInterrupt:
-        path.reason = trajectory.INTERRUPTED
+    _follow(run, options)
+    path, reason = run.path, run.path.end
+    if reason == trajectory.LOSS_REACHED and run.may_leave:
+        again, _ = _engine(problem, arrays, options, np.random.default_rng(0))
+        _follow(again, options)
+        if not _same_end(run, again, options["rtol"]):
+            reason = trajectory.ROUNDING
     units = run.units
     end = run.moments[-1].state
     rate = units.rate
@@ -175,8 +202,8 @@ def flow(
         gradient_norm=rate * units.factor * np.array([moment.norm for moment in run.moments]),
         W=run.W(end),
         factors=run.factors(end),
-        converged=path.end == trajectory.LOSS_REACHED,
-        reason=path.end,
+        converged=reason == trajectory.LOSS_REACHED,
+        reason=reason,
         n_steps=path.n_steps,
         n_gradients=path.n_gradients,
         dense_output=run.W_at,
@@ -186,17 +213,59 @@ def flow(
     )
 
 
+def _follow(run: Run, options: Options) -> None:
+    """The run to its end."""
+    path = run.path
+    try:
+        while not path.reason:
+            left = options["max_steps"] - path.n_steps
+            path.advance(max(left, 1))
+            if left <= 0:
+                path.reason = path.reason or trajectory.STEP_LIMIT
+    except KeyboardInterrupt:
+        path.reason = trajectory.INTERRUPTED
+
+
+def shaken(
+    layers: Layers, shaker: np.random.Generator, sectors: list[np.ndarray] | None = None
+) -> Layers:
+    """The layers with every entry inside a sector moved by SHAKE of its row or its column."""
+    found = []
+    for j, V in enumerate(layers):
+        rows, cols = np.linalg.norm(V, axis=1, keepdims=True), np.linalg.norm(V, axis=0)
+        noise = SHAKE * shaker.standard_normal(V.shape) * np.minimum(rows, cols)
+        if sectors is not None:
+            noise[sectors[j][:, None] != sectors[j + 1]] = 0.0
+        found.append(V + noise)
+    return tuple(found)
+
+
+def _same_end(one: Run, other: Run, rtol: float) -> bool:
+    """Whether two runs end at one W and, on the scale of logarithms, at one time."""
+    if one.path.end != other.path.end:
+        return False
+    ends = [run.moments[-1] for run in (one, other)]
+    if not abs(ends[0].clock.log - ends[1].clock.log) <= max(SHIFTED, APART * rtol):
+        return False
+    Ws = [run.W(run.moments[-1].state) for run in (one, other)]
+    size = max(float(np.abs(Ws[0]).max()), one.units.W)
+    return bool(np.abs(Ws[0] - Ws[1]).max() <= APART * rtol * size)
+
+
 def _engine(
-    problem: Problem, arrays: tuple[np.ndarray, ...], options: Options
+    problem: Problem,
+    arrays: tuple[np.ndarray, ...],
+    options: Options,
+    shaker: np.random.Generator | None = None,
 ) -> tuple[Run, Readings]:
     """The run of layers of that size, and what reads it."""
     # It is built on this module.
     from mfbook.flow.deep import large_run
 
     if large_run.are_large(arrays):
-        large = large_run.LargeRun(problem, arrays, options)
+        large = large_run.LargeRun(problem, arrays, options, shaker)
         return large, large_run.LargeReadings(large)
-    run = Run(problem, arrays, options)
+    run = Run(problem, arrays, options, shaker)
     return run, Readings(run)
 
 

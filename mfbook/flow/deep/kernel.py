@@ -262,11 +262,34 @@ def jacobian(
 
 @compiled
 def linearised(
-    terms: Terms, z: np.ndarray, dims: np.ndarray, offsets: np.ndarray, G: np.ndarray
+    terms: Terms,
+    z: np.ndarray,
+    dims: np.ndarray,
+    offsets: np.ndarray,
+    G: np.ndarray,
+    allowed: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The Jacobian and its eigenpairs."""
+    """The Jacobian and its eigenpairs, where entries move only if `allowed` is not 0.
+
+    Entries between sectors may grow fast, if there are any. Those that rounding would leave in
+    eigenvectors would do so.
+    """
     J = jacobian(terms, z, dims, offsets, G)
-    values, basis = eigenpairs(J)
+    moving = np.flatnonzero(allowed)
+    if len(moving) == len(z):
+        values, basis = eigenpairs(J)
+        return J, values, basis
+    inner = np.empty((len(moving), len(moving)))
+    for a in range(len(moving)):
+        for b in range(len(moving)):
+            inner[a, b] = J[moving[a], moving[b]]
+    rates, vectors = eigenpairs(inner)
+    J, values, basis = np.zeros_like(J), np.zeros(len(z)), np.eye(len(z))
+    for a in range(len(moving)):
+        values[moving[a]] = rates[a]
+        for b in range(len(moving)):
+            J[moving[a], moving[b]] = inner[a, b]
+            basis[moving[a], moving[b]] = vectors[a, b]
     return J, values, basis
 
 

@@ -8,11 +8,12 @@ from itertools import pairwise
 import numpy as np
 from scipy.sparse.linalg import svds
 
-from mfbook.flow.deep.engine import Readings, Run, Start
+from mfbook.flow.deep.engine import Readings, Run, Start, shaken
 from mfbook.flow.deep.field import DENSE_ENTRIES, Data
 from mfbook.flow.deep.large import LargePath
 from mfbook.flow.deep.large_pieces import Moment
 from mfbook.flow.deep.large_state import State
+from mfbook.flow.deep.symmetry import has_equals, has_parts
 from mfbook.flow.shallow.engine import Options
 from mfbook.flow.shallow.units import units_of
 from mfbook.flow.trajectory import Trajectory
@@ -22,6 +23,8 @@ from mfbook.problems.protocols import Problem
 
 # Layers with more entries are large: the eigenvectors of a Jacobian of so many take a second.
 LARGE = 1000
+# Symmetries are looked for by eigenvectors of matrices with so many rows at most.
+MOST_ROWS = 600
 
 
 def are_large(arrays: tuple[np.ndarray, ...]) -> bool:
@@ -34,7 +37,13 @@ class LargeRun(Run):
     path: LargePath  # type: ignore[assignment]
     data: Data  # type: ignore[assignment]
 
-    def __init__(self, problem: Problem, arrays: tuple[np.ndarray, ...], options: Options) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        arrays: tuple[np.ndarray, ...],
+        options: Options,
+        shaker: np.random.Generator | None = None,
+    ) -> None:
         self.problem, self.arrays = problem, arrays
         depth = len(arrays)
         self.log_scale = options["log10_scale"] * float(np.log(10.0))
@@ -48,6 +57,8 @@ class LargeRun(Run):
         self.least = fit.least
         threshold = fit.threshold(options["loss_tol"]) / self.units.loss
         layers = (arrays[0][self.data.rows], *arrays[1:-1], arrays[-1][:, self.data.cols])
+        if shaker is not None:
+            layers = shaken(layers, shaker)
         log_layers = self.log_scale - self.units.log_factor
         if fit.learnable == 0.0:
             first = np.exp(depth * log_layers) * product(layers[:-1])
@@ -61,6 +72,17 @@ class LargeRun(Run):
             threshold=threshold,
             t_max=options["t_max"] * self.units.rate,
         )
+
+    @property
+    def may_leave(self) -> bool:
+        """Whether the exact flow keeps a set that rounding may leave, as far as that is looked for.
+
+        No parts are kept here, be they shown by zeros or not.
+        """
+        if max(max(array.shape) for array in self.arrays) > MOST_ROWS:
+            return False
+        start = self._start_and_gradients
+        return has_equals(*start) or has_parts(*start)
 
     def _start(self, loss: float) -> Start | None:
         for k, (before, after) in enumerate(pairwise(self.moments)):
