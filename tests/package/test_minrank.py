@@ -1,5 +1,7 @@
 """Minimum rank: witnesses that fit, proofs that hold, and proofs that a changed entry removes."""
 
+from fractions import Fraction
+
 import networkx as nx
 import numpy as np
 import pytest
@@ -9,9 +11,16 @@ from hypothesis import strategies as st
 from mfbook.problems import MatrixCompletion, MatrixSensing, examples
 from mfbook.problems.graph import observation_graph, sampling_patterns
 from mfbook.rivals.minrank import NOT_PROVEN, min_rank
-from mfbook.rivals.minrank.component import components_of
+from mfbook.rivals.minrank.component import Component, components_of
 from mfbook.rivals.minrank.minors import rootless_pair
-from mfbook.rivals.minrank.witness import BLOWN_UP, search, witness
+from mfbook.rivals.minrank.witness import BLOWN_UP, agrees, search, witness
+
+
+def unscaled(values, mask):
+    """A component as it is given."""
+    m, n = np.shape(mask)
+    powers = np.zeros(m, dtype=int), np.zeros(n, dtype=int)
+    return Component(np.array(values), np.array(mask), None, np.arange(m), np.arange(n), *powers)
 
 
 def check(problem, found):
@@ -242,11 +251,14 @@ def test_a_sequence_without_a_limit_is_no_witness():
     (part,) = components_of(MatrixCompletion.from_text("0 1; 2 ?"))
     assert witness(part, 1, None, starts=64) is None
     # Started where the residual is 1e-13 and the entry out of sight 1e13, it is refused as well.
-    small = 1e-13 * part.size
-    far = np.array([[[small], [1.0]]]), np.array([[[1.0, 1 / small]]])
-    far = far[0] * np.array([1.0, part.values[1, 0]])[:, None], far[1] * [1.0, part.values[0, 1]]
-    assert search(part, *far, 5, 5, np.inf) is not None
-    assert search(part, *far, 5, 5, BLOWN_UP * part.size) is None
+    far = np.array([[[1e-13], [part.values[1, 0]]]]), np.array([[[1.0, 1e13 * part.values[0, 1]]]])
+    assert not agrees(part, far[0][0], far[1][0])
+    assert search(part, *far, 5, 5, np.inf) is None
+    # What fits with an entry that is far larger than the data is refused for that.
+    part = unscaled([[1e-6, 1.0], [1.0, 0.0]], [[True, True], [True, False]])
+    exact = np.array([[[1.0], [1e6]]]), np.array([[[1e-6, 1.0]]])
+    assert search(part, *exact, 5, 5, np.inf) is not None
+    assert search(part, *exact, 5, 5, BLOWN_UP * part.size) is None
 
 
 def test_a_residual_above_rounding_is_no_witness():
@@ -254,6 +266,44 @@ def test_a_residual_above_rounding_is_no_witness():
     values[2, 2] += 1e-10
     (part,) = components_of(MatrixCompletion(values, np.ones((3, 3), bool)))
     assert witness(part, 1, None, starts=8) is None
+
+
+def products_over_magnitudes(rng):
+    """A product of factors with entries from 1e-8 to 1e8, rounded once, and its rank at most."""
+    m, n = rng.integers(2, 6, 2)
+    rank = int(rng.integers(1, min(m, n) + 1))
+    A = rng.choice([0, 0, 1, -1, 1e-8], (m, rank)).tolist()
+    B = rng.choice([0, 1, -1, 1e8], (rank, n)).T.tolist()
+    M = [
+        [float(sum(Fraction(x) * Fraction(y) for x, y in zip(a, b, strict=True))) for b in B]
+        for a in A
+    ]
+    mask = rng.random((m, n)) < rng.choice([0.5, 0.7, 0.9, 1.0])
+    mask[0, 0] = True
+    return MatrixCompletion(M, mask), rank
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_among_entries_of_many_magnitudes_nothing_false_is_proved_and_the_witness_fits(seed):
+    problem, rank = products_over_magnitudes(np.random.default_rng([7, seed]))
+    found = min_rank(problem)
+    assert found.lower_bound <= rank
+    assert np.abs(problem.residual(found.W)).max() <= 4e-12 * np.abs(problem.targets).max()
+
+
+def test_a_rank_is_not_taken_for_less_beside_a_far_larger_entry():
+    # Without its third row, of which the first entry is not observed, this has rank 2: columns 1
+    # and 2 differ in their rows 0 and 3, though by little of the entry that is largest there.
+    problem = MatrixCompletion.from_text(
+        "99999999 -99999999 -100000001; -1e8 ? ?; ? -1 1; 2e-17 -99999999.99999999 -1e8"
+    )
+    assert min_rank(problem).lower_bound == 2
+
+
+def test_a_small_entry_has_to_fit_beside_a_large_one():
+    # What is missing of the last entry is 3e-15 of the largest, and all of itself.
+    part = unscaled([[1e15, 1.0], [1.0, 3.0]], np.ones((2, 2), dtype=bool))
+    assert not agrees(part, np.array([[1e15], [1.0]]), np.array([[1.0, 1e-15]]))
 
 
 def test_larger_than_the_exhaustive_search():

@@ -2,7 +2,7 @@
 
 Two roundings are built in. Entries that were computed as products carry relative errors of a few
 units in the last place, so an equation between them counts as violated only when it fails by more
-than `NOISE`. And a factorization fits that agrees with every entry to `FITS` of the largest.
+than `NOISE`. And a factorization fits that agrees with every entry to `FITS`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import numpy as np
 from mfbook.problems import MatrixCompletion
 from mfbook.problems.graph import components
 
-NOISE = 64 * np.finfo(float).eps
+EPS = float(np.finfo(float).eps)
+NOISE = 64 * EPS
 FITS = 1e-12
 # Arguments that visit all subsets of the lines of one side do so up to here.
 EXHAUSTIVE = 8
@@ -47,6 +48,14 @@ class Component:
     def size(self) -> float:
         """The largest entry; about one, after scaling."""
         return float(np.abs(self.values).max())
+
+    def share_of_data(self, missing: np.ndarray) -> float:
+        """The largest of |missing|, as a share of the largest datum, both before the scaling."""
+        if not missing.any():
+            return 0.0
+        power = -(self.row_power[:, None] + self.col_power)
+        (part, of_part), (most, of_most) = _largest(missing, power), _largest(self.values, power)
+        return float(np.ldexp(part / most, of_part - of_most))
 
     def name(self, entries: Iterable[tuple[int, int]]) -> str:
         return " ".join(f"({self.rows[i]},{self.cols[j]})" for i, j in entries)
@@ -115,6 +124,13 @@ def _balancing_powers(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if any(power.min() < POWERS[0] or power.max() > POWERS[1] for power in powers):
         raise too_far_apart(values)
     return powers
+
+
+def levelled(block: np.ndarray) -> np.ndarray:
+    """The block with its rows and columns scaled so that the largest of each is about one."""
+    for axis in (1, 0, 1, 0):
+        block = np.ldexp(block, -np.frexp(np.abs(block).max(axis=axis, keepdims=True))[1])
+    return block
 
 
 def too_far_apart(values: np.ndarray) -> ValueError:

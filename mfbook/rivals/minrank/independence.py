@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mfbook.rivals.minrank.component import EXHAUSTIVE, NOISE, Component
+from mfbook.rivals.minrank.component import EXHAUSTIVE, NOISE, Component, levelled
 
 # How many lines were counted, which, and the places where all of them are known.
 State = tuple[int, tuple[int, ...], np.ndarray]
@@ -28,15 +28,24 @@ def independent_lines(
     ranks: dict[tuple[frozenset[int], bytes, bool], int] = {}
 
     def rank(lines: frozenset[int], shared: np.ndarray, surely: bool) -> int:
-        """Of the lines on the shared columns: at least (surely), or up to the data's noise."""
+        """Of the lines on the shared columns: at least (surely), or at most.
+
+        Both are up to the noise of the data, which for the second is that of the entries that it is
+        about: against a larger one elsewhere, a rank would be taken for less than it is.
+        """
         if not lines:
             return 0
         key = lines, shared.tobytes(), surely
         if key not in ranks:
             block = np.ix_(np.array(sorted(lines)), np.flatnonzero(shared))
-            s = np.linalg.svd(known[block], compute_uv=False) if shared.any() else np.zeros(0)
-            doubt = 4 * np.linalg.norm(error[block]) if surely else 0.0
-            ranks[key] = int((s > noise + doubt).sum())
+            if not shared.any():
+                ranks[key] = 0
+            elif surely:
+                s = np.linalg.svd(known[block], compute_uv=False)
+                ranks[key] = int((s > noise + 4 * np.linalg.norm(error[block])).sum())
+            else:
+                s = np.linalg.svd(levelled(known[block]), compute_uv=False)
+                ranks[key] = int((s > NOISE).sum())
         return ranks[key]
 
     def extended(state: State, i: int) -> State | None:

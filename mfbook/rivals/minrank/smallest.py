@@ -42,8 +42,8 @@ class MinRank(Printable):
     rank
         the rank of W.
     W
-        (m, n) a product of factors of width `rank` that agrees with the observed entries to
-        1e-12 of the largest, row and column scales aside.
+        (m, n) a product of factors of width `rank` that agrees with every observed entry to 1e-12
+        of it, or to the rounding of the sum that makes it; to 1e-12 of the largest in any case.
     proof
         a sentence that excludes every smaller rank, or "not proven".
     lower_bound

@@ -7,7 +7,7 @@ from itertools import islice
 import numpy as np
 
 from mfbook.rivals.levenberg import Batch, EntryFit, at, descent
-from mfbook.rivals.minrank.component import FITS, LARGEST, Component, Factors
+from mfbook.rivals.minrank.component import EPS, FITS, LARGEST, Component, Factors
 
 # A witness whose entries are so many times the data is refused: it may be a step of a sequence
 # that fits better and better while it runs to infinity, and fits at no finite place.
@@ -70,7 +70,7 @@ def search(
     batch = at(fit, A, B, damping=1.0)
     record, since = batch.loss.min(), 0
     for after in islice(descent(fit, batch), max_iters):
-        factors = _first_that_fits(fit, batch, part.size, largest)
+        factors = _first_that_fits(fit, batch, part, largest)
         if factors is not None or since > patience:
             return factors
         batch, lowest = after, after.loss.min()
@@ -78,14 +78,30 @@ def search(
     return None
 
 
-def _first_that_fits(fit: EntryFit, batch: Batch, size: float, largest: float) -> Factors | None:
-    close = np.abs(batch.residual).max(axis=1) <= 1e-9 * size
+def _first_that_fits(
+    fit: EntryFit, batch: Batch, part: Component, largest: float
+) -> Factors | None:
+    close = np.abs(batch.residual).max(axis=1) <= 1e-9 * part.size
     for start in np.flatnonzero(close):
         A, B = _polished(fit, batch.A[start], batch.B[start])
-        missing = np.abs(fit.residual(A[None], B[None])).max()
-        if missing <= FITS * size and np.abs(A @ B).max() <= largest:
+        if np.abs(A @ B).max() <= largest and agrees(part, A, B):
             return A, B
     return None
+
+
+def agrees(part: Component, A: np.ndarray, B: np.ndarray) -> bool:
+    """Whether A B has every observed entry, so far as a product in double precision can.
+
+    That is asked of each entry by itself, since a tolerance of the largest says nothing of one that
+    is far smaller: it is met up to `FITS` of it and the rounding of the sum that makes it. And
+    misfit and rounding are at most `FITS` of the largest, before the scaling and after it.
+    """
+    missing = np.where(part.mask, np.abs(A @ B - part.values), 0.0)
+    rounding = np.where(part.mask, A.shape[1] * EPS * (np.abs(A) @ np.abs(B)), 0.0)
+    if (missing > FITS * np.abs(part.values) + 8 * rounding).any():
+        return False
+    doubt = missing + rounding
+    return bool(doubt.max() <= FITS * part.size) and part.share_of_data(doubt) <= FITS
 
 
 def _polished(fit: EntryFit, A: np.ndarray, B: np.ndarray) -> Factors:
