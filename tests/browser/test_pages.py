@@ -12,6 +12,7 @@ from tests.browser.watch import (
     images_without_words,
     load,
     open_all,
+    pale,
     raw_tex,
     resize,
     small_figures,
@@ -53,13 +54,11 @@ def faults(page, address: str) -> list[str]:
         resize(page, window)
         found += [f"{window['width']} pixels: {one}" for one in misfits(page)]
     # Last, for it changes the page.
-    for window, theme, rules in AXE:
+    for window, rules in AXE:
         resize(page, window)
-        page.emulate_media(color_scheme=theme)
-        page.wait_for_function(f"document.documentElement.dataset.theme === '{theme}'")
-        found += [
-            f"{window['width']} pixels, {theme}: {one}" for one in axe_violations(page, rules)
-        ]
+        found += [f"{window['width']} pixels: {one}" for one in axe_violations(page, rules)]
+    resize(page, DESKTOP)
+    found += [f"{DESKTOP['width']} pixels, {one}" for one in pale(page)]
     return found
 
 

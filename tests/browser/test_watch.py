@@ -47,6 +47,12 @@ def look(browser, tmp_path):
             "<style>[data-theme=dark] p {color: #ccc}</style><p>pale</p>",
             "1280 pixels, dark: color",
         ),
+        (  # the one among many that look alike otherwise
+            "<style>[data-theme=dark] li:nth-child(8) {color: #ccc}</style><ul>"
+            + 9 * "<li>fine</li>"
+            + "</ul>",
+            "1280 pixels, dark: color",
+        ),
     ],
 )
 def test_fault_is_seen(look, body, fault):

@@ -7,30 +7,35 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
+from typing import Literal
 from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, Page, ViewportSize
 
 DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
+Theme = Literal["light", "dark"]
+THEMES: list[Theme] = ["light", "dark"]
 
-# What axe-core is asked, at a window and a theme. Nearly all of its time goes into contrast, which
-# depends on the theme alone. What a phone shows and a desktop does not is the theme's buttons, and
-# boxes that scroll.
+# What axe-core is asked at a window. What a phone shows and a desktop does not is the theme's
+# buttons, and boxes that scroll. Contrast is asked apart: see `pale`.
 ON_A_PHONE = ["aria-hidden-focus", "button-name", "link-name", "scrollable-region-focusable"]
 AXE = [
-    (DESKTOP, "light", {}),
-    (DESKTOP, "dark", {"runOnly": ["color-contrast"]}),
-    (PHONE, "light", {"runOnly": ON_A_PHONE}),
+    (DESKTOP, {"rules": {"color-contrast": {"enabled": False}}}),
+    (PHONE, {"runOnly": ON_A_PHONE}),
 ]
 
 # Text that a reader sees outside code, where a backslash word or a pair of dollars is TeX that
 # was not typeset.
 VISIBLE_TEXT = """() => {
-  const copy = document.body.cloneNode(true);
-  copy.querySelectorAll('script, style, pre, code, mjx-container, noscript')
-      .forEach(node => node.remove());
-  return copy.textContent;
+  const aside = 'script, style, pre, code, mjx-container, noscript';
+  const told = document.createTreeWalker(
+    document.body, NodeFilter.SHOW_ELEMENT | NodeFilter.SHOW_TEXT,
+    node => node.nodeType === Node.TEXT_NODE ? NodeFilter.FILTER_ACCEPT
+      : node.matches(aside) ? NodeFilter.FILTER_REJECT : NodeFilter.FILTER_SKIP);
+  const texts = [];
+  while (told.nextNode()) texts.push(told.currentNode.data);
+  return texts.join('');
 }"""
 RAW_TEX = re.compile(r"\\[a-zA-Z]+|\\[()\[\]]|\$[^$\n]{1,200}\$")
 
@@ -61,6 +66,38 @@ BOXES_FOR_FORMULAS = """() => {
     one.style.height = sizes[k].height + 'px';
   });
   document.querySelectorAll('mjx-assistive-mml').forEach(one => one.replaceChildren());
+}"""
+# The contrast of a text depends on how the elements from it up to the page are painted. Asking
+# axe-core about each text takes minutes, and most of them look like many others. So the looks of
+# each element are noted in every theme, and of the elements with a text of their own only
+# the first three of each kind are left visible. The others keep their place, unseen.
+NOTE_LOOKS = """() => {
+  const painted = ['color', 'backgroundColor', 'backgroundImage', 'backgroundClip', 'opacity',
+    'filter', 'mixBlendMode', 'textShadow', 'fontSize', 'fontWeight', 'position', 'zIndex'];
+  window.looks ??= new Map();
+  for (const node of document.querySelectorAll('body, body *:not(mjx-container *, svg *)')) {
+    const style = getComputedStyle(node);
+    const own = painted.map(name => style[name]).join(' | ');
+    looks.set(node, (looks.get(node) || '') + ' || ' + own);
+  }
+}"""
+LEAVE_A_FEW_OF_EACH_LOOK = """() => {
+  const ways = new Map([[document.documentElement, '']]), counts = new Map(), left = new Set();
+  for (const [node, own] of looks) {  // in the order of the page: parents first
+    const above = ways.get(node.parentElement);
+    // Elements around a text that paint nothing new make no difference.
+    const way = above.endsWith(own) ? above : above + ' > ' + own;
+    ways.set(node, way);
+    const speaks = [...node.childNodes].some(one => one.nodeType === 3 && one.data.trim());
+    if (!speaks || !node.checkVisibility({ visibilityProperty: true })) continue;
+    const count = counts.get(way) || 0;
+    counts.set(way, count + 1);
+    if (count < 3) for (let up = node; up; up = up.parentElement) left.add(up);
+  }
+  for (const node of left) node.classList.add('left');
+  const style = document.createElement('style');
+  style.textContent = 'body *:not(.left) { visibility: hidden !important; }';
+  document.head.append(style);
 }"""
 # The boxes that stick out of the window although nothing around them scrolls or clips them.
 STICKING_OUT = """() => {
@@ -95,6 +132,18 @@ UNMARKED = """() => [...document.querySelectorAll('mjx-container[display="true"]
     !(box.classList.contains('mf-more') && box.tabIndex === 0 &&
       getComputedStyle(box).maskImage.includes('gradient')))
   .map(box => box.outerHTML.slice(0, 120))"""
+# The theme waits for 300 milliseconds before it gives boxes that scroll a place in the tab order,
+# and takes it from others. Where all have what they should, or after half a second, the page is as
+# it will stay.
+SETTLE = f"""async () => {{
+  const unmarked = {UNMARKED};
+  const misplaced = () => [...document.querySelectorAll(
+      'pre, .cell_output > .output, .pst-scrollable-table-container')].some(box => box.tabIndex !==
+    (box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight ? 0 : -1));
+  const end = performance.now() + 500;
+  do await new Promise(requestAnimationFrame);
+  while ((unmarked().length || misplaced()) && performance.now() < end);
+}}"""
 # Letters of 9 points in a figure of 7 inches are about 11 pixels at a width of 620.
 FIGURES = """() => [...document.querySelectorAll('div.cell_output img')]
   .map(one => [one.getBoundingClientRect().width, one.naturalWidth])"""
@@ -138,19 +187,22 @@ def load(page: Page, address: str) -> None:
 
 
 def open_all(page: Page) -> None:
-    """Open what is folded, and give the page the time to mark what scrolls in it.
-
-    The theme waits for 300 milliseconds before it gives boxes that scroll a place in the tab order.
-    """
+    """Open what is folded, and let the page mark what scrolls in it."""
     page.evaluate(OPEN_ALL)
-    page.wait_for_timeout(500)
+    page.evaluate(SETTLE)
 
 
 def resize(page: Page, window: ViewportSize) -> None:
-    """Give the page another window, and the same time in it."""
+    """Give the page another window, and let it mark what scrolls there."""
     if page.viewport_size != window:
         page.set_viewport_size(window)
-        page.wait_for_timeout(500)
+        page.evaluate(SETTLE)
+
+
+def paint(page: Page, theme: Theme) -> None:
+    """Show the page in this theme."""
+    page.emulate_media(color_scheme=theme)
+    page.wait_for_function(f"document.documentElement.dataset.theme === '{theme}'")
 
 
 def tex_errors(page: Page) -> list[str]:
@@ -211,3 +263,17 @@ def axe_violations(page: Page, rules: dict[str, object], within: str = "html") -
         for one in found
         if one["impact"] in ("serious", "critical")
     ]
+
+
+def pale(page: Page) -> list[str]:
+    """The texts that are too pale to read, in each theme. Leaves most others invisible."""
+    for theme in THEMES:
+        paint(page, theme)
+        page.evaluate(NOTE_LOOKS)
+    page.evaluate(LEAVE_A_FEW_OF_EACH_LOOK)
+    found = []
+    for theme in reversed(THEMES):  # from where we are
+        if theme != THEMES[-1]:
+            paint(page, theme)
+        found += [f"{theme}: {x}" for x in axe_violations(page, {"runOnly": ["color-contrast"]})]
+    return found
