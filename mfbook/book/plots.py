@@ -1,8 +1,7 @@
 """The house style of the figures, and the drawings that several chapters share.
 
 A plot never computes: it is handed what it shows. A chapter begins its first figure with
-`plt.style.use(mf.plots.HOUSE)`. In a notebook, figures are then drawn as curves (SVG), sharp at any
-size and on paper; what has thousands of marks asks for `rasterized=True`.
+`mf.plots.use_house_style()`.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from cycler import cycler
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
@@ -36,7 +36,7 @@ BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW, GREY = (
 CONNECTIVITY = {"connected": RED, "complete-bipartite": GREEN, "disconnected": BLUE}
 MARKERS = {"connected": "o", "complete-bipartite": "s", "disconnected": "^"}
 
-#: the house style, for `plt.style.use`
+#: what Matplotlib is told by `use_house_style`
 HOUSE = {
     "figure.dpi": 140,
     "figure.figsize": (7.0, 3.2),
@@ -56,6 +56,30 @@ HOUSE = {
     "legend.frameon": False,
     "lines.linewidth": 1.6,
 }
+
+
+def use_house_style() -> None:
+    """Draw all figures that follow in the style of the book.
+
+    A notebook then shows and stores them as curves (SVG), sharp at any size and on paper; what has
+    thousands of marks asks for `rasterized=True`. Who chose another format keeps it.
+
+    >>> import matplotlib
+    >>> use_house_style()
+    >>> matplotlib.rcParams["axes.spines.top"]
+    False
+    """
+    style.use(HOUSE)
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is None:
+        return
+    # A notebook has both of these; the package needs neither.
+    inline = import_module("matplotlib_inline.config").InlineBackend.instance(parent=shell)
+    if inline.figure_formats == {"png"}:
+        # What a drawing says of its making differs each time, and with each Matplotlib.
+        silent = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        inline.print_figure_kwargs = {**inline.print_figure_kwargs, "metadata": silent}
+        inline.figure_formats = {"svg"}
 
 
 def matrix(ax: Axes, W: Any, *, problem: EntryProblem | None = None, title: str = "") -> None:
@@ -121,21 +145,3 @@ def _short(value: float) -> str:
     text = f"{value:.2f}" if abs(value) < 99.995 else f"{value:.0f}"
     text = text.rstrip("0").rstrip(".") if "." in text else text
     return "0" if text == "-0" else text
-
-
-def _draw_curves() -> None:
-    """Let the notebook that this runs in, if it does, show figures as SVG."""
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    if shell is None:
-        return
-    # A notebook has both of these; the package needs neither.
-    inline = import_module("matplotlib_inline.config").InlineBackend.instance(parent=shell)
-    # Who chose another format keeps it.
-    if inline.figure_formats == {"png"}:
-        # What a drawing says of its making differs each time, and with each Matplotlib.
-        silent = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        inline.print_figure_kwargs = {**inline.print_figure_kwargs, "metadata": silent}
-        inline.figure_formats = {"svg"}
-
-
-_draw_curves()

@@ -41,7 +41,7 @@ def test_what_was_opened_is_not_blank(printed):
     """A fold that fades in would be printed as it begins."""
     pdf, _ = printed
     page = pdf[0].get_textpage()
-    at, _ = page.search("plt.style.use").get_next()
+    at, _ = page.search("use_house_style").get_next()
     left, bottom, right, top = page.get_charbox(at)
     drawn = np.asarray(pdf[0].render(scale=2, grayscale=True).to_pil())
     up, down = (int(2 * (pdf[0].get_height() - y)) for y in (top, bottom))
