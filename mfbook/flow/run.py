@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mfbook.flow.trajectory import Trajectory, batch_of
+from mfbook.flow.trajectory import CROSSED, Trajectory, batch_of
 from mfbook.models import model_of
 from mfbook.problems.checks import flag, real_array, real_number, whole_number
 from mfbook.problems.fit import LOSS_TOL, require_size
@@ -200,13 +201,16 @@ def _run(
 ) -> Trajectory:
     """One run by the engine of its depth."""
     # The engines are compiled code, and Numba takes half a second to import.
+    from mfbook.flow.determinants import sign_has_changed
+
     if len(arrays) <= 2:
         from mfbook.flow.shallow.engine import flow
-
-        return flow(problem, arrays, log10_scale=log10_scale, progress=progress, **options)
-    from mfbook.flow.deep import engine
-
-    return engine.flow(problem, arrays, log10_scale=log10_scale, progress=progress, **options)
+    else:
+        from mfbook.flow.deep.engine import flow
+    run = flow(problem, arrays, log10_scale=log10_scale, progress=progress, **options)
+    if sign_has_changed(arrays, run.factors):
+        return replace(run, converged=False, reason=CROSSED)
+    return run
 
 
 def _starts(problem: Problem, factors: Sequence[ArrayLike]) -> tuple[np.ndarray, ...]:

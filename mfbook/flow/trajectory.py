@@ -23,6 +23,7 @@ STUCK = "stopped at a critical point that is not a global minimum"
 DROWNED = "the loss is down to the rounding of W, and not to its tolerance"
 UNBOUNDED = "W grows on, far beyond the data: no critical point in sight"
 ROUNDING = "where it ends is decided by rounding: a symmetry of data and start hides a direction"
+CROSSED = "the determinant of a layer or of W has changed its sign, which the exact flow keeps"
 LOST_PART = "rounding decides between components: a new hidden column has too little of one of them"
 INTERRUPTED = "interrupted"
 STEP_TOO_SMALL = "step size below rounding"
@@ -53,6 +54,8 @@ ADVICE = {
     UNBOUNDED: "the end is none to quote: W_at(t) and loss tell how it grows",
     LOST_PART: "the observed entries are fitted; for what is learned between components take a "
     "larger scale, such as 1e-10",
+    CROSSED: "W_at(t) is right while the smallest singular value is above its rounding; the exact "
+    "flow goes on from there without the crossing: ask for a shorter t_max, or use taylor_flow",
     ROUNDING: "take a larger scale, perturb the data or the start, or use disconnected_limit or "
     "taylor_flow where they apply",
 }

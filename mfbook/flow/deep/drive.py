@@ -56,6 +56,20 @@ FADED = 1e6
 LONGEST_MARCH, MARCH = 1000, 1e8
 
 
+# What is conserved counts as zero below so many roundings of the squares that it is made of.
+BALANCED = 32 * EPS
+
+
+def _unbalanced(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """W_jᵀW_j − W_{j+1}W_{j+1}ᵀ, zero where that is rounding.
+
+    Squares of columns that fade are soon below the rounding of those that they began with.
+    """
+    found = before.T @ before - after @ after.T
+    a, b = np.abs(before), np.abs(after)
+    return np.where(np.abs(found) > BALANCED * (a.T @ a + b @ b.T), found, 0.0)
+
+
 class Path:
     """The moments of a run, and why it stopped ('' while it runs)."""
 
@@ -83,7 +97,7 @@ class Path:
         self.joined: Clock | None = None  # when a level became felt that had hardly grown
         self.far = far_beyond(data.targets)
         # What is conserved, in the caller's hidden bases and in units of the square of the scale.
-        self.balance = [a.T @ a - b @ b.T for a, b in pairwise(layers)]
+        self.balance = [_unbalanced(a, b) for a, b in pairwise(layers)]
         self.sectors = sectors_of(data, layers)
         self.log_felt = float(np.log(FELT * data.scale)) if data.scale > 0 else -np.inf
         self.state = started(data, layers, log_start, self.log_felt)

@@ -1,0 +1,309 @@
+"""Starts on sets that the exact flow keeps in bases that no zeros show, at every depth.
+
+Measurements with common eigenvectors, from layers that have them too: all stays diagonal, and the
+eigenvalues obey an equation of their own, which has a closed form.
+"""
+
+import mpmath as mp
+import numpy as np
+import pytest
+from scipy.optimize import linprog
+
+from mfbook.flow import deep_limit, gradient_flow
+from mfbook.flow.deep.symmetry import falls_apart, has_equals, has_parts
+from mfbook.flow.determinants import sign_has_changed
+from mfbook.flow.trajectory import ADVICE, CROSSED, ROUNDING
+from mfbook.models import product, small_init
+from mfbook.problems import MatrixCompletion, MatrixSensing, SymmetricSensing
+
+
+def orthogonal(rng, n):
+    return np.linalg.qr(rng.standard_normal((n, n)))[0]
+
+
+def full(M):
+    return MatrixCompletion(M, np.ones(np.shape(M), dtype=bool))
+
+
+def with_eigenvalues(Q, w):
+    return (Q * w) @ Q.T
+
+
+def commuting(seed, n, k, kind=MatrixSensing):
+    """k measurements with random common eigenvectors Q, that some W ⪰ 0 fits; d, y, Q."""
+    rng = np.random.default_rng([5, seed])
+    Q, d = orthogonal(rng, n), rng.standard_normal((k, n))
+    y = d @ np.square(rng.standard_normal(n))
+    return kind(np.array([with_eigenvalues(Q, row) for row in d]), y), d, y, Q
+
+
+def eigenvalues_at_the_end(d, y, start, depth):
+    """Those for one measurement Σ d_i w_i = y from layers with the eigenvalues `start`, by bisection.
+
+    a_i^−(N−2) falls at the rate (N−2) d_i · (what the residual adds up to); for N = 2 it is ln a_i.
+    """
+    with mp.workdps(900):
+        d, y = [mp.mpf(x) for x in d], mp.mpf(y)
+        power = depth - 2
+
+        def w(s):
+            if power == 0:
+                return [a**2 * mp.exp(x * s) for a, x in zip(start, d, strict=True)]
+            slack = [a**-power - x * s for a, x in zip(start, d, strict=True)]
+            return [mp.inf if z <= 0 else z ** (-mp.mpf(depth) / power) for z in slack]
+
+        def excess(s):
+            found = w(s)
+            if any(x == mp.inf for x in found):
+                (blown,) = {mp.sign(x) for x, v in zip(d, found, strict=True) if v == mp.inf}
+                return blown * mp.inf
+            return sum(x * v for x, v in zip(d, found, strict=True)) - y
+
+        low, high = mp.mpf(-1), mp.mpf(1)
+        while excess(high) < 0:
+            high *= 2
+        while excess(low) > 0:
+            low *= 2
+        for _ in range(2600):
+            middle = (low + high) / 2
+            low, high = (middle, high) if excess(middle) < 0 else (low, middle)
+        return np.array([float(x) for x in w((low + high) / 2)])
+
+
+def least_trace(d, y):
+    """The limit: for generic d the only w ≥ 0 of smallest sum."""
+    return linprog(np.ones(d.shape[1]), A_eq=d, b_eq=y).x
+
+
+@pytest.mark.parametrize("log10_scale", [-2, -8, -30, -100])
+@pytest.mark.parametrize("depth", [2, 3, 4])
+@pytest.mark.parametrize("seed", range(2))
+def test_one_measurement_ends_where_its_eigenvalues_do(seed, depth, log10_scale):
+    problem, d, y, Q = commuting(seed, 3, 1)
+    run = gradient_flow(problem, (np.eye(3),) * depth, log10_scale=log10_scale, loss_tol=1e-16)
+    w = eigenvalues_at_the_end(d[0], y[0], [mp.mpf(10) ** log10_scale] * 3, depth)
+    assert run.converged
+    assert np.abs(run.W - with_eigenvalues(Q, w)).max() < 2e-5 * w.max()
+
+
+@pytest.mark.parametrize("log10_scale", [-8, -30, -100])
+@pytest.mark.parametrize("depth", [2, 3, 4])
+@pytest.mark.parametrize(("n", "k"), [(4, 2), (5, 2), (5, 3)])
+def test_more_measurements_end_at_the_least_trace(n, k, depth, log10_scale):
+    problem, d, y, Q = commuting(10 * n + k, n, k)
+    run = gradient_flow(problem, (np.eye(n),) * depth, log10_scale=log10_scale, loss_tol=1e-14)
+    w = least_trace(d, y)
+    off = np.abs(run.W - with_eigenvalues(Q, w)).max() / w.max()
+    # For two factors the limit is reached as a power of the scale only.
+    assert run.converged and (off < 2e-5 or (depth == 2 and log10_scale == -8 and off < 0.1))
+
+
+@pytest.mark.parametrize("depth", [3, 4])
+def test_layers_with_other_eigenvalues_in_turned_hidden_bases(depth):
+    """W_j = H_{j−1} K H_jᵀ with K ≻ 0 in the eigenbasis: the same W as from K, at all times."""
+    rng = np.random.default_rng(depth)
+    problem, d, y, Q = commuting(depth, 3, 1)
+    start = [mp.mpf(x) for x in rng.uniform(0.5, 1, 3)]
+    K = with_eigenvalues(Q, np.array(start, dtype=float))
+    H = [np.eye(3), *(orthogonal(rng, 3) for _ in range(depth - 1)), np.eye(3)]
+    layers = tuple(H[j] @ K @ H[j + 1].T for j in range(depth))
+    for log10_scale in (-2, -50):
+        run = gradient_flow(problem, layers, log10_scale=log10_scale, loss_tol=1e-16)
+        scaled = [mp.mpf(10) ** log10_scale * x for x in start]
+        w = eigenvalues_at_the_end(d[0], y[0], scaled, depth)
+        assert run.converged
+        assert np.abs(run.W - with_eigenvalues(Q, w)).max() < 2e-5 * w.max()
+        assert np.abs(product(run.factors) - run.W).max() < 1e-12 * w.max()
+
+
+@pytest.mark.parametrize("log10_scale", [-2, -30, -100])
+@pytest.mark.parametrize("depth", [2, 3, 4])
+def test_symmetric_data_end_at_their_semidefinite_part(depth, log10_scale):
+    """Layers α I of positive eigenvalues cannot learn negative ones; equal ones stay equal."""
+    rng = np.random.default_rng(depth)
+    Q = orthogonal(rng, 4)
+    for values, fits in (([3.0, 2, 1, 0.5], True), ([2.0, 2, 1, 1], True), ([3.0, 1, -1, -2], False)):
+        w = np.array(values)
+        M = with_eigenvalues(Q, w)
+        run = gradient_flow(full(M), (np.eye(4),) * depth, log10_scale=log10_scale)
+        assert run.converged == fits
+        assert np.abs(run.W - with_eigenvalues(Q, np.maximum(w, 0))).max() < 2e-3
+
+
+@pytest.mark.parametrize("log10_scale", [-2, -30, -100])
+def test_direct_sums_and_swaps(log10_scale):
+    """Blocks stay apart, each in its eigenbasis; a swap of rows and columns is kept."""
+    eye = (np.eye(4),) * 3
+    blocks = MatrixCompletion.from_text("2 1 ? ?; 1 2 ? ?; ? ? 4 1; ? ? 1 4")
+    run = gradient_flow(blocks, eye, log10_scale=log10_scale)
+    assert run.converged and np.abs(run.W[:2, 2:]).max() == 0.0
+    swapped = MatrixCompletion.from_text("4 ? 3 ?; ? 4 ? 3; 3 ? ? 3; ? 3 3 ?")
+    run = gradient_flow(swapped, eye, log10_scale=log10_scale)
+    order = [1, 0, 3, 2]
+    assert not run.converged or np.abs(run.W[np.ix_(order, order)] - run.W).max() < 1e-5
+
+
+@pytest.mark.parametrize("log10_scale", [-2, -30, -100])
+def test_one_factor(log10_scale):
+    problem, d, y, Q = commuting(3, 4, 1, SymmetricSensing)
+    run = gradient_flow(problem, (np.eye(4),), log10_scale=log10_scale, loss_tol=1e-16)
+    w = eigenvalues_at_the_end(d[0], y[0], [mp.mpf(10) ** log10_scale] * 4, 2)
+    assert run.converged
+    assert np.abs(run.W - with_eigenvalues(Q, w)).max() < 2e-5 * w.max()
+
+
+def test_the_process_of_an_infinitesimal_start_is_kept_too():
+    problem, d, y, Q = commuting(1, 3, 1)
+    limit = deep_limit(problem, (np.eye(3),) * 3)
+    assert limit.converged
+    assert np.abs(limit.W - with_eigenvalues(Q, least_trace(d, y))).max() < 1e-4
+
+
+@pytest.mark.parametrize("log10_scale", [-8, -30, -100])
+def test_copies_stay_equal_or_are_doubted(log10_scale):
+    """w_1 + w_2 + w_3 = 1 from α I: all equal for ever. Rounding lets one of them win."""
+    rng = np.random.default_rng(0)
+    for Q in (np.eye(3), orthogonal(rng, 3)):
+        problem = MatrixSensing(with_eigenvalues(Q, np.ones(3))[None], [1.0])
+        run = gradient_flow(problem, (np.eye(3),) * 3, log10_scale=log10_scale)
+        assert run.reason == ROUNDING or np.abs(run.W - np.eye(3) / 3).max() < 1e-3
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("log10_scale", [-2, -8, -30])
+def test_layers_that_are_a_mirror_stay_so_or_are_doubted(seed, log10_scale):
+    """(A, S, Aᵀ) on symmetric data keeps W symmetric."""
+    rng = np.random.default_rng(seed)
+    A, S, M = rng.standard_normal((3, 4, 4))
+    mask = rng.random((4, 4)) < 0.6
+    problem = MatrixCompletion(M + M.T, mask | mask.T | np.eye(4, dtype=bool))
+    run = gradient_flow(problem, (A, S + S.T, A.T), log10_scale=log10_scale)
+    assert not run.converged or np.abs(run.W - run.W.T).max() < 1e-4 * np.abs(run.W).max()
+
+
+def test_large_layers_are_kept_or_doubted():
+    rng = np.random.default_rng(0)
+    w = np.concatenate([[3.0, 2, -1], np.zeros(17)])
+    run = gradient_flow(
+        full(with_eigenvalues(orthogonal(rng, 20), w)), (np.eye(20),) * 3, log10_scale=-8, rtol=1e-4
+    )
+    assert not run.converged
+
+
+def about(problem):
+    at_zero = problem.gradient(np.zeros(problem.shape))
+    return at_zero, lambda W: problem.gradient(W) - at_zero
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_parts_are_found_in_any_bases(seed):
+    rng = np.random.default_rng(seed)
+    n, k, depth = int(rng.integers(2, 7)), int(rng.integers(1, 4)), int(rng.integers(3, 6))
+    problem, _, _, Q = commuting(seed, n, k)
+    H = [Q, *(orthogonal(rng, n) for _ in range(depth - 1)), Q]
+    layers = tuple(H[j] * rng.uniform(0.3, 1, n) @ H[j + 1].T for j in range(depth))
+    apart = falls_apart(layers, *about(problem))
+    assert apart is not None and [len(set(labels)) for labels in apart.labels] == [n] * (depth + 1)
+    for before, after in zip(layers, apart.layers(layers), strict=True):
+        assert np.linalg.norm(after) == pytest.approx(np.linalg.norm(before), rel=1e-12)
+    W = product(layers)
+    P, R = apart.ends
+    assert np.abs(P @ product(apart.layers(layers)) @ R.T - W).max() < 1e-12
+    assert has_parts(layers, *about(problem))
+
+
+def test_blocks_of_two_are_no_smaller():
+    """A direct sum of two generic problems of shape 2×2, rotated out of sight."""
+    rng = np.random.default_rng(3)
+    M, V = np.zeros((4, 4)), np.zeros((3, 4, 4))
+    for at in (slice(0, 2), slice(2, 4)):
+        M[at, at], V[:, at, at] = rng.standard_normal((2, 2)), rng.standard_normal((3, 2, 2))
+    P, R = orthogonal(rng, 4), orthogonal(rng, 4)
+    layers = (P @ V[0], V[1], V[2] @ R.T)
+    apart = falls_apart(layers, *about(full(P @ M @ R.T)))
+    assert [sorted(np.bincount(labels)) for labels in apart.labels] == [[2, 2]] * 4
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_generic_start_has_no_symmetry(seed):
+    rng = np.random.default_rng(seed)
+    shape = tuple(rng.integers(2, 6, 2))
+    mask = rng.random(shape) < 0.7
+    mask[0] = mask[:, 0] = True
+    problem = MatrixCompletion(rng.standard_normal(shape), mask)
+    layers = small_init(shape, depth=3, rng=rng)
+    assert falls_apart(layers, *about(problem)) is None
+    assert not has_equals(layers, *about(problem)) and not has_parts(layers, *about(problem))
+
+
+def test_what_is_tiny_and_no_rounding_is_not_dropped():
+    """A link of 1e-20 between two diagonal parts is a number of the caller's."""
+    problem = MatrixSensing(np.array([np.diag([1.0, 2.0])]), [1.0])
+    linked = np.array([[1.0, 1e-20], [1e-20, 1.0]])
+    assert falls_apart((linked, np.eye(2), np.eye(2)), *about(problem)) is None
+
+
+def test_a_mirror_and_copies_are_noticed():
+    rng = np.random.default_rng(1)
+    A, S, T, M = rng.standard_normal((4, 4, 4))
+    P, R = orthogonal(rng, 4), orthogonal(rng, 4)
+    turned = full(P @ (M + M.T) @ R.T)
+    assert has_equals((P @ A, S + S.T, A.T @ R.T), *about(turned))
+    assert not has_equals((P @ A, S + S.T, T @ R.T), *about(turned))
+    assert not has_equals((P @ A, S, A.T @ R.T), *about(turned))
+    tied = with_eigenvalues(P, np.array([2.0, 2, 1, 3]))
+    assert has_equals((np.eye(4),) * 3, *about(full(tied)))
+
+
+def balanced(rng, n, depth, sign):
+    """Balanced layers whose product has a determinant of that sign."""
+    s = rng.uniform(0.5, 1, n)
+    H = [orthogonal(rng, n) for _ in range(depth + 1)]
+    layers = [H[j] * s @ H[j + 1].T for j in range(depth)]
+    if np.sign(np.linalg.det(product(layers))) != sign:
+        layers[0] = layers[0] - 2 * np.outer(H[0][:, 0], H[0][:, 0]) @ layers[0]
+    return tuple(layers)
+
+
+CORNER = MatrixCompletion.from_text("? 1; 1 0", loss="half")
+
+
+@pytest.mark.parametrize("log10_scale", [0, -1, -3])
+@pytest.mark.parametrize("depth", [2, 3, 4])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_sign_of_a_determinant_is_kept_or_the_run_says_so(seed, depth, log10_scale):
+    """det W = −1 for all fits; from det W > 0 the exact flow has none to end at."""
+    rng = np.random.default_rng(seed)
+    run = gradient_flow(CORNER, balanced(rng, 2, depth, 1.0), log10_scale=log10_scale)
+    assert not run.converged and ADVICE[run.reason]
+    assert depth > 2 or run.reason == CROSSED
+    run = gradient_flow(CORNER, balanced(rng, 2, depth, -1.0), log10_scale=log10_scale)
+    assert run.converged and np.linalg.det(run.W) < 0
+
+
+def test_the_sign_of_three_rows():
+    """The same corner beside a number that is learned: square layers of three rows."""
+    problem = MatrixCompletion.from_text("? 1 0; 1 0 0; 0 0 2", loss="half")
+    rng = np.random.default_rng(0)
+    run = gradient_flow(problem, balanced(rng, 3, 2, 1.0), log10_scale=-1)
+    assert not run.converged
+    assert gradient_flow(problem, balanced(rng, 3, 2, -1.0), log10_scale=-1).converged
+
+
+def test_which_signs_are_kept():
+    rng = np.random.default_rng(0)
+    A, B = balanced(rng, 3, 2, 1.0)
+    reflected = np.diag([1.0, 1, -1])
+    assert sign_has_changed((A, B), (A @ reflected, B))
+    assert not sign_has_changed((A, B), (A @ reflected @ reflected, B))
+    # Of unbalanced layers the larger one is kept, the smaller one may cross zero.
+    assert sign_has_changed((2 * A, B), (2 * A @ reflected, B))
+    assert not sign_has_changed((2 * A, B), (2 * A, reflected @ B))
+    # What is as small as its rounding has no sign.
+    tiny = np.diag([1.0, 1, 1e-13])
+    assert not sign_has_changed((A, B), (A @ reflected @ tiny, B))
+    # One factor, and wide ones that are balanced.
+    assert sign_has_changed((A,), (A @ reflected,))
+    wide = np.concatenate([A, np.zeros((3, 2))], axis=1), np.concatenate([B, np.zeros((2, 3))])
+    assert sign_has_changed(wide, (wide[0], wide[1] @ reflected))
+    assert not sign_has_changed(wide, wide)
