@@ -77,7 +77,7 @@ def relative_gradient(problem: Problem, factors: Sequence[ArrayLike]) -> float:
     with np.errstate(over="ignore", invalid="ignore"):
         pulled = model.gradients([array / root for array in arrays], G / unit)
         norm = np.linalg.norm([np.linalg.norm(part) for part in pulled])
-    return float(_in_range("gradient", norm))
+    return float(_in_range("gradient", np.array(norm)))
 
 
 def _point(problem: Problem, factors: Sequence[ArrayLike]) -> tuple[Model, tuple[np.ndarray, ...]]:
