@@ -85,6 +85,11 @@ class Card(Printable):
                 f"claim {self.claim.id}: the condition must be one boolean, but is a "
                 f"{type(condition).__name__}; compare, and reduce arrays with .all()"
             )
+        if not isinstance(evidence, str) or not evidence.strip():
+            raise TypeError(
+                f"claim {self.claim.id}: the evidence must be a text that says what was found, but "
+                f"is {evidence!r}"
+            )
         if not condition:
             raise ClaimFailed(f"{self.claim.id} ({self.claim.item}): not so: {evidence}")
         return Card(self.claim, (*self.evidence, evidence))

@@ -221,7 +221,11 @@ def real_number(
     0.5
     """
     given = _number("a real number", name, value)
-    number = float(given)
+    try:
+        number = float(given)
+    except OverflowError:  # an integer or a fraction beyond 10^308
+        number = np.inf if given > 0 else -np.inf
+        infinite = False
     ask = ""
     if least is not None and not number >= least:
         ask = "not be negative" if least == 0 else f"be at least {least:g}"
@@ -232,7 +236,8 @@ def real_number(
     if not ask and not (np.isfinite(number) or (infinite and not np.isnan(number))):
         ask = "be a number" if infinite else "be finite"
     if ask:
-        raise ValueError(f"{name} must {ask}, but is {given}" + (because and f": {because}"))
+        seen = _shown(given) if isinstance(given, Integral) else given
+        raise ValueError(f"{name} must {ask}, but is {seen}" + (because and f": {because}"))
     return number
 
 

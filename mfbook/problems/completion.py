@@ -126,7 +126,8 @@ class MatrixCompletion(Printable, LeastSquares):
             rows of different lengths, a word that is neither a number nor one of those above,
             and text that can be read in two ways: semicolons inside lines of single entries
             (rows, or cells?), tabs both in front of all rows and inside them, an empty line
-            inside a single column.
+            inside a single column, spaces or tabs between numbers where commas stand between
+            digits (decimal commas?).
 
         >>> MatrixCompletion.from_text("1 2 ?; 3 ? ?; ? ? 5")
         MatrixCompletion('1 2 ★; 3 ★ ★; ★ ★ 5')

@@ -10,8 +10,12 @@ import numpy as np
 UNOBSERVED_SIGNS = "? * ★ ⋆ ☆ _ . - − – —".split()
 UNOBSERVED_WORDS = "nan na n/a <na> none null".split()
 UNOBSERVED = frozenset(UNOBSERVED_SIGNS + UNOBSERVED_WORDS)
+# Longer words are cut where a message repeats them.
+LONGEST_SHOWN = 60
 # Minus signs of typeset text, where a digit or a point follows.
 MINUS = re.compile(r"[−–](?=[\d.])")
+# A comma that may be a decimal one.
+INSIDE_A_NUMBER = re.compile(r"\d,\d")
 # What ASCII has for the signs that we print; others become "?".
 PLAIN = str.maketrans({"★": "?", "✓": "*", "→": ">", "–": "-", "−": "-"})
 
@@ -43,8 +47,9 @@ def read_matrix(text: str) -> tuple[np.ndarray, np.ndarray]:
                     raise ValueError
                 values[i, j] = float(MINUS.sub("-", word))
             except ValueError:
+                shown = word if len(word) <= LONGEST_SHOWN else f"{word[:LONGEST_SHOWN]}…"
                 raise ValueError(
-                    f"row {i}, column {j}: {word!r} is neither a number nor one of "
+                    f"row {i}, column {j}: {shown!r} is neither a number nor one of "
                     f"{' '.join(UNOBSERVED_SIGNS + UNOBSERVED_WORDS)}, which mean that an entry "
                     "is not observed"
                 ) from None
@@ -54,7 +59,7 @@ def read_matrix(text: str) -> tuple[np.ndarray, np.ndarray]:
 
 def _rows(text: str) -> list[list[str]]:
     """The words of every row; "" for an empty cell."""
-    text = text.removeprefix("\ufeff")
+    text = text.removeprefix("\ufeff").replace("\ufeff", " ")
     if "[" in text:
         text = re.sub(r"\]\s*[,;]?\s*\[", "\n", text.strip())
         text = re.sub(r"^[\[\s]+|[\]\s]+$", "", text)
@@ -75,6 +80,13 @@ def _rows(text: str) -> list[list[str]]:
         separator = None
     pieces = [piece for line in lines for piece in (line.split(";") if ";" in line else [line])]
     rows = [_words(piece, separator) for piece in pieces if not blank(piece)]
+    if INSIDE_A_NUMBER.search(text) and any(
+        len(cell.split()) > 1 for piece in pieces for cell in piece.split(",")
+    ):
+        raise ValueError(
+            "commas stand between digits, and spaces between numbers: are those decimal commas? "
+            "Write points, or commas alone between the cells of a row"
+        )
     if rows and max(map(len, rows)) == 1:
         if len(full) > 1 and any(";" in line.strip().rstrip(";") for line in full):
             raise ValueError(

@@ -74,14 +74,30 @@ def relative_gradient(problem: Problem, factors: Sequence[ArrayLike]) -> float:
     G = gradient(problem, W)
     # Without a dimension before anything is squared: data may be of size 1e150.
     unit, root = _gradient_unit(problem) or 1.0, _size(problem, W) ** (1 / model.degree(arrays))
-    pulled = model.gradients([array / root for array in arrays], G / unit)
-    return float(np.linalg.norm([np.linalg.norm(part) for part in pulled]))
+    with np.errstate(over="ignore", invalid="ignore"):
+        pulled = model.gradients([array / root for array in arrays], G / unit)
+        norm = np.linalg.norm([np.linalg.norm(part) for part in pulled])
+    return float(_in_range("gradient", np.array(norm)))
 
 
 def _point(problem: Problem, factors: Sequence[ArrayLike]) -> tuple[Model, tuple[np.ndarray, ...]]:
     """The problem's model and one point of its landscape."""
     model = model_of(problem)
-    return model, model.one_run(problem, factors, "the landscape is that of")
+    arrays = model.one_run(problem, factors, "the landscape is that of")
+    with np.errstate(over="ignore", invalid="ignore"):
+        _in_range("product", np.square(model.product(arrays)))
+    return model, arrays
+
+
+def _in_range(what: str, value: np.ndarray) -> np.ndarray:
+    """The value, or that these factors are too large for it."""
+    if not np.isfinite(value).all():
+        raise ValueError(
+            f"the factors must be such that squares of their {what} are numbers in double "
+            "precision, which ends at 1e308, but are too large; give smaller ones, or balance "
+            "them: (A c, B / c) has the product of (A, B)"
+        )
+    return value
 
 
 def hessian(problem: Problem, factors: Sequence[ArrayLike], *, tol: float = CRITICAL) -> np.ndarray:
@@ -134,8 +150,10 @@ def hessian(problem: Problem, factors: Sequence[ArrayLike], *, tol: float = CRIT
     """
     model, arrays = _critical(problem, factors, tol)
     G = gradient(problem, model.product(arrays))
-    seen = problem.measure(model.jacobian(arrays).T.reshape(-1, *problem.shape))
-    return 2 * model.share * problem.weight * (seen @ seen.T) + model.bend(arrays, G)
+    with np.errstate(over="ignore", invalid="ignore"):
+        seen = problem.measure(model.jacobian(arrays).T.reshape(-1, *problem.shape))
+        H = 2 * model.share * problem.weight * (seen @ seen.T) + model.bend(arrays, G)
+    return _in_range("Hessian", H)
 
 
 def escape_direction(

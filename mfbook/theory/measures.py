@@ -23,6 +23,16 @@ def _power_of_two(sizes: np.ndarray) -> int:
     return int(np.frexp(sizes.max(initial=0.0))[1])
 
 
+def _in_range(what: str, value: np.ndarray) -> np.ndarray:
+    """The value, or why no float can hold it."""
+    if np.isinf(value).any():
+        raise ValueError(
+            f"the {what} is beyond 10^308, which no float can hold; divide W by one large number, "
+            "which divides the answer by it"
+        )
+    return value
+
+
 def _plain(value: Any) -> Any:
     """A float or int for one matrix, an array for a stack of them."""
     return value.item() if np.ndim(value) == 0 else value
@@ -34,7 +44,8 @@ def nuclear_norm(W: ArrayLike) -> float | np.ndarray:
     >>> nuclear_norm([[3, 0], [0, -4]])
     7.0
     """
-    return _plain(_singular_values(W).sum(axis=-1))
+    with np.errstate(over="ignore"):
+        return _plain(_in_range("nuclear norm", _singular_values(W).sum(axis=-1)))
 
 
 def numerical_rank(W: ArrayLike, *, rtol: float = 1e-6) -> int | np.ndarray:
@@ -58,10 +69,12 @@ def effective_rank(W: ArrayLike) -> float | np.ndarray:
     (3.0, 1.0)
     """
     s = _singular_values(W)
-    total = s.sum(axis=-1, keepdims=True)
-    if (total == 0).any():
+    if not s.any(axis=-1).all():
         raise ValueError("W is zero: its spectrum has no entropy, so no effective rank")
-    p = s / total
+    # In units of the largest of each matrix: the sum of large ones is no float, and a share of tiny
+    # ones is rounded away.
+    s = s / s[..., :1]
+    p = s / s.sum(axis=-1, keepdims=True)
     entropy = -np.sum(np.where(p > 0, p * np.log(np.where(p > 0, p, 1.0)), 0.0), axis=-1)
     return _plain(np.exp(entropy))
 
@@ -77,11 +90,13 @@ def low_rankness(W: ArrayLike, r: int) -> float | np.ndarray:
     s = _singular_values(W)
     r = whole_number("r", r, least=0, most=s.shape[-1])
     k = _power_of_two(s)
-    return _plain(np.ldexp(np.sqrt(np.square(np.ldexp(s[..., r:], -k)).sum(axis=-1)), k))
+    rest = np.sqrt(np.square(np.ldexp(s[..., r:], -k)).sum(axis=-1))
+    with np.errstate(over="ignore"):
+        return _plain(_in_range("distance", np.ldexp(rest, k)))
 
 
 def reconstruction_error(W: ArrayLike, truth: ArrayLike) -> float | np.ndarray:
-    """‖W − W*‖_F² / ‖W*‖_F². (Arora et al. 2019, Appendix D.)
+    """‖W − W*‖_F² / ‖W*‖_F². (Arora et al. 2019, Appendix D.) Infinite where beyond 10^308.
 
     >>> reconstruction_error([[1, 0], [0, 0]], [[1, 0], [0, 1]])
     0.5
@@ -94,4 +109,6 @@ def reconstruction_error(W: ArrayLike, truth: ArrayLike) -> float | np.ndarray:
     # Each truth in units of its own size, so that no square leaves the range of the numbers.
     k = -np.frexp(np.abs(truth).max(axis=(-2, -1), keepdims=True))[1]
     size = np.square(np.ldexp(truth, k)).sum(axis=(-2, -1))
-    return _plain(np.square(np.ldexp(W - truth, k)).sum(axis=(-2, -1)) / size)
+    with np.errstate(over="ignore"):
+        off = np.ldexp(W, k) - np.ldexp(truth, k)
+        return _plain(np.square(off).sum(axis=(-2, -1)) / size)

@@ -344,6 +344,23 @@ def test_the_smallest_rank_has_a_witness_and_a_proof(page, k):
 
 
 @pytest.mark.slow
+def test_among_entries_of_many_magnitudes_the_witness_of_a_rank_fits(page):
+    for seed in range(200):
+        rng = np.random.default_rng([9, seed])
+        m, n = rng.integers(2, 6, 2)
+        rank = int(rng.integers(1, min(m, n) + 1))
+        A, B = rng.choice([0, 1, -1, 1e-8], (m, rank)), rng.choice([0, 1, -1, 1e8], (rank, n))
+        M, seen = A @ B, rng.random((m, n)) < rng.choice([0.5, 0.7, 0.9, 1.0])
+        seen[0, 0] = True
+        values = [
+            [float(x) if s else None for x, s in zip(*r, strict=True)]
+            for r in zip(M, seen, strict=True)
+        ]
+        found = page.evaluate("ask", {"task": "minRank", "values": values})["answer"]
+        missing = np.abs(M - found["W"])[seen].max()
+        assert missing <= 4e-12 * np.abs(M[seen]).max(), values
+
+
 @pytest.mark.parametrize("k", [*range(2, 300, 13), *range(302, len(ROWS), 9)])
 def test_greedy_learning_passes_the_same_points(page, k):
     row = ROWS[k]

@@ -39,6 +39,19 @@ def test_what_is_not_one_boolean_cannot_pass(condition):
         ROW.check(condition, "evidence")
 
 
+@pytest.mark.parametrize("evidence", ["", "  ", None, 1e-9])
+@pytest.mark.parametrize("condition", [True, False])
+def test_a_check_has_to_say_what_was_found(condition, evidence):
+    with pytest.raises(TypeError, match="evidence must be a text"):
+        mf.claim("bai2024-def1").check(condition, evidence)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, "1e-3", None])
+def test_what_is_no_number_is_below_nothing(bad):
+    with pytest.raises((TypeError, ValueError), match=r"x must be .*, but is"):
+        mf.below(bad)
+
+
 def test_unknown_claims_are_refused_with_the_nearest():
     with pytest.raises(KeyError, match="bai2024-def1"):
         mf.claim("bai2024-deff1")

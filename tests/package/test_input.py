@@ -340,6 +340,14 @@ def test_a_number_out_of_range_is_refused(name):
             give(bad)
 
 
+@pytest.mark.parametrize("name", sorted(NUMBERS))
+def test_an_integer_beyond_the_floats_is_out_of_range(name):
+    give, _ = NUMBERS[name]
+    for bad in (10**400, -(10**400), Fraction(10**400)):
+        with pytest.raises(ValueError, match=r"must .*, but "):
+            give(bad)
+
+
 @pytest.mark.parametrize("name", COUNTS)
 def test_half_an_integer_is_refused(name):
     with pytest.raises(TypeError, match=r"must be an integer, but is 1.5"):

@@ -388,3 +388,30 @@ def test_a_problem_of_ones_own_is_judged_and_learned_as_any_other():
     one, two = glrl(own), glrl(inner)
     assert one.ranks == two.ranks
     assert np.abs(one.W - two.W).max() < 1e-6
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "A, B",
+    [
+        ([[1e160], [1]], [[1e160, 1]]),
+        ([[1e150], [1]], [[1e150, 1]]),
+        ([[1e200], [0]], [[0, 1e-200]]),
+    ],
+)
+def test_factors_whose_squares_are_no_numbers_are_refused_in_words(A, B):
+    problem = MatrixCompletion.from_text("1 2; 3 ?")
+    for ask in (relative_gradient, critical_point_kind, escape_direction):
+        with pytest.raises(ValueError, match="double precision"):
+            ask(problem, (A, B))
+    with pytest.raises(ValueError, match="double precision"):
+        hessian(problem, (A, B), tol=np.inf)
+
+
+@pytest.mark.filterwarnings("error")
+def test_large_factors_have_a_kind_as_long_as_their_squares_are_numbers():
+    problem = MatrixCompletion.from_text("1 2; 3 ?")
+    assert critical_point_kind(problem, ([[1e70], [1]], [[1e70, 1]])) == "not critical"
+    # The product fits, however unlike the factors are.
+    fit = [[1e60], [3e60]], [[1e-60, 2e-60]]
+    assert critical_point_kind(problem, fit) == "global minimum"

@@ -59,3 +59,23 @@ def test_undefined_measures_are_refused():
         mf.low_rankness(np.ones((2, 2)), 3)
     with pytest.raises(ValueError, match="matrix"):
         mf.nuclear_norm(np.ones(3))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("size", [1e308, 1e-308, 1e-322])
+def test_matrices_at_the_ends_of_the_floats(size):
+    W = np.diag([size, size, 0.0])
+    assert mf.numerical_rank(W) == 2
+    assert mf.effective_rank(W) == pytest.approx(2.0)
+    assert mf.reconstruction_error(-W, W) == pytest.approx(4.0)
+    assert mf.low_rankness(W, 1) == pytest.approx(size, rel=1e-9)
+    assert mf.nuclear_norm(W / 2) == pytest.approx(size, rel=1e-9)
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_no_float_can_hold_is_refused():
+    W = np.full((2, 2), 1.5e308)
+    for measure in (mf.nuclear_norm, lambda W: mf.low_rankness(W, 0)):
+        with pytest.raises(ValueError, match="beyond 10"):
+            measure(np.diag([1.7e308, 1.7e308]))
+    assert mf.reconstruction_error(W, np.full((2, 2), 1e-300)) == np.inf

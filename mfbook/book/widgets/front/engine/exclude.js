@@ -100,6 +100,18 @@ mflive.exclude = (() => {
     });
   }
 
+  // The block with its rows and columns scaled so that the largest of each is about one.
+  function levelled(block) {
+    for (let turn = 0; turn < 4; turn++) {
+      const scaled = block.map((row) => {
+        const size = Math.max(...row.map(Math.abs));
+        return size ? row.map((x) => x / 2 ** Math.floor(Math.log2(size) + 1)) : row;
+      });
+      block = transposed(scaled);
+    }
+    return block;
+  }
+
   // The longest sequence of rows of which each is no combination of those before it on the columns
   // where all of them are known; they are independent in every completion.
   function independentLines(part, known, error, seen) {
@@ -117,8 +129,10 @@ mflive.exclude = (() => {
       if (!ranks.has(key)) {
         const rows = members(lines, m), cols = members(shared, n);
         const block = (M) => rows.map((i) => cols.map((j) => M[i][j]));
-        const doubt = surely ? 4 * normOf(block(error)) : 0;
-        ranks.set(key, singularValues(block(known)).filter((s) => s > noise + doubt).length);
+        // At most: against a larger entry elsewhere, a rank would be taken for less than it is.
+        const s = singularValues(surely ? block(known) : levelled(block(known)));
+        const least = surely ? noise + 4 * normOf(block(error)) : NOISE;
+        ranks.set(key, s.filter((size) => size > least).length);
       }
       return ranks.get(key);
     };

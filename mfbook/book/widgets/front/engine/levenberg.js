@@ -2,9 +2,9 @@
 
 // Factors of one width for the observed entries of one component, by Levenberg–Marquardt.
 mflive.Entries = (() => {
-  const { dot, svd, solvePositive, product, largestOf, largestEntry } = mflive.linalg;
+  const { EPS, dot, svd, solvePositive, product, largestOf, largestEntry } = mflive.linalg;
 
-  // Factors fit that agree with every entry to this share of the largest.
+  // Factors fit that agree with every entry to this share of it.
   const FITS = 1e-12;
   // Residuals this small are polished by exact steps, a few times, without what is below CUT.
   const CLOSE = 1e-9, MOST_TRIES = 4, CUT = 1e-11;
@@ -12,10 +12,12 @@ mflive.Entries = (() => {
   const FALL = 4, RISE = 3, LEAST = 1e-12, MOST = 1e8, FLOOR = 1e-14;
 
   return class {
-    constructor({ values, mask, size: scale }) {
+    constructor({ values, mask, size: scale, a, b }) {
       this.at = mask.flatMap((row, i) => row.flatMap((seen, j) => (seen ? [[i, j]] : [])));
       this.target = this.at.map(([i, j]) => values[i][j]);
       this.scale = scale;
+      // What one is of each entry, before the scaling.
+      this.unit = this.at.map(([i, j]) => 2 ** -(a[i] + b[j]));
     }
 
     residual(A, B) {
@@ -59,6 +61,24 @@ mflive.Entries = (() => {
       return [A, B];
     }
 
+    // Whether A B has every entry, so far as a product in double precision can: up to `FITS` of it
+    // and the rounding of the sum that makes it, and these up to `FITS` of the largest, before the
+    // scaling and after it.
+    agrees(A, B) {
+      const missing = this.residual(A, B), width = B.length;
+      let scaled = 0, given = 0, largest = 0;
+      for (const [e, [i, j]] of this.at.entries()) {
+        const target = Math.abs(this.target[e]), off = Math.abs(missing[e]);
+        const terms = A[i].reduce((sum, x, k) => sum + Math.abs(x * B[k][j]), 0);
+        const rounding = width * EPS * terms;
+        if (off > FITS * target + 8 * rounding) return false;
+        scaled = Math.max(scaled, off + rounding);
+        given = Math.max(given, (off + rounding) * this.unit[e]);
+        largest = Math.max(largest, target * this.unit[e]);
+      }
+      return scaled <= FITS * this.scale && given <= FITS * largest;
+    }
+
     // Factors that fit with a product up to `largest`, from (A, B) within so many steps, or null.
     search(A, B, steps, largest) {
       const { at } = this, count = at.length, width = B.length;
@@ -67,8 +87,7 @@ mflive.Entries = (() => {
       for (let step = 0; step <= steps; step++) {
         if (largestOf(residual) <= CLOSE * this.scale && tries++ < MOST_TRIES) {
           const [a, b] = this.polished(A, B, residual);
-          const missing = largestOf(this.residual(a, b)), size = largestEntry(product(a, b));
-          if (missing <= FITS * this.scale && size <= largest) return [a, b];
+          if (largestEntry(product(a, b)) <= largest && this.agrees(a, b)) return [a, b];
         }
         const H = new Float64Array(count * count);
         let trace = 0;

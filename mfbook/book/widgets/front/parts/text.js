@@ -33,7 +33,7 @@ mflive.text = (() => {
   }
 
   function rowsOf(given) {
-    let text = given.replace(/^\ufeff/, "");
+    let text = given.replace(/^\ufeff/, "").replace(/\ufeff/g, " ");
     if (text.includes("[")) {
       text = text.trim().replace(/\]\s*[,;]?\s*\[/g, "\n");
       text = text.replace(/^[[\s]+|[\]\s]+$/g, "");
@@ -55,6 +55,13 @@ mflive.text = (() => {
     const pieces = lines.flatMap((line) => line.split(";"));
     const kept = pieces.filter((piece) => !blank(piece));
     const rows = kept.map((piece) => wordsOf(piece, separator));
+    const cells = separator === "," ? kept.flatMap((piece) => piece.split(",")) : [];
+    if (/\d,\d/.test(text) && cells.some((cell) => wordsOf(cell, null).length > 1)) {
+      fail(
+        "Commas stand between digits, and spaces between numbers: are those decimal commas? " +
+          "Write points, or commas alone between the cells of a row.",
+      );
+    }
     if (rows.length && rows.every((row) => row.length === 1)) {
       if (full.length > 1 && full.some((line) => line.trim().replace(/;+$/, "").includes(";"))) {
         fail(
