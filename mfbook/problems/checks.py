@@ -328,7 +328,8 @@ def require_problem(problem: Any, *, entries: str = "") -> None:
             f"problem must be a problem, but is the class {problem.__name__} itself; make one, "
             "for example MatrixCompletion(values, mask)"
         )
-    if all(hasattr(problem, word) for word in ASKED):
+    # The class first: to ask the problem itself would compute its properties.
+    if all(hasattr(type(problem), word) or hasattr(problem, word) for word in ASKED):
         if entries and not problem.observes_entries:
             raise TypeError(
                 f"problem must be a MatrixCompletion, but is a {type(problem).__name__}: {entries}"

@@ -568,3 +568,10 @@ def test_measure_and_adjoint_are_transposes_of_each_other(problem):
     assert not problem.measure(outside.astype(float)).any()
     with pytest.raises(ValueError, match="one number a measurement"):
         problem.adjoint(np.ones(problem.n_observed + 1))
+
+
+def test_what_is_a_problem_is_known_without_what_it_computes():
+    """5,000 measurements of a 100×100 matrix need minutes for their singular values."""
+    problem = mf.MatrixSensing(np.eye(2)[None], [3.0])
+    checks.require_problem(problem)
+    assert "attainable" not in vars(problem)
