@@ -100,7 +100,7 @@ book: $(BUILT)
 wheel: $(PAGES_SETUP)
 	@$(RUN) tools/wheel.py
 
-release: $(PAGES_SETUP)
+release: $(SETUP)
 	@$(RUN) tools/release.py
 
 serve: $(BUILT)

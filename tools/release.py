@@ -2,9 +2,9 @@
 
     python tools/release.py [FOLDER]
 
-The source, the wheel, the built pages, and the printed book where the Makefile knows how to make
-one, with a list of checksums. Everything is built in a copy of the commit and bears its date, so
-that the same commit gives the same bytes in the same environment.
+The source, the wheel, the built pages, the PDF and the EPUB, with a list of checksums. Everything
+is built in a copy of the commit and bears its date, so that the same commit gives the same bytes in
+the same environment.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -24,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tools import wheel
 from tools.chapters import ROOT
 
-# Targets that print the whole book into one file under _build, where the Makefile has them.
-PRINTED = ("pdf", "epub")
+# Targets of the Makefile that bind the whole book into one file, and the name of that under _build.
+BOUND = {"pdf": "mfbook.pdf", "epub": "mfbook.epub"}
 SUMS = "SHA256SUMS"
 
 
@@ -93,10 +92,6 @@ def make(copy: Path, target: str, moment: int) -> None:
         raise NotReleased(f"make {target} failed in a copy of the commit")
 
 
-def has_target(root: Path, target: str) -> bool:
-    return re.search(rf"^{target}:", (root / "Makefile").read_text("utf-8"), re.M) is not None
-
-
 def build(folder: Path, root: Path = ROOT) -> list[Path]:
     """Put the archive of the commit into a folder; return its files."""
     moment = committed(root)
@@ -107,15 +102,14 @@ def build(folder: Path, root: Path = ROOT) -> list[Path]:
         export(root, copy)
         pack(made / f"{name}.tar.gz", copy, name, moment)
         (copy / ".venv").symlink_to(root / ".venv", target_is_directory=True)
-        for target in ("book", *(kind for kind in PRINTED if has_target(root, kind))):
+        for target in ("book", *BOUND):
             print(f"make {target}", flush=True)
             make(copy, target, moment)
         html = copy / "_build" / "html"
         (html / ".built").unlink(missing_ok=True)
         shutil.copyfile(html / "downloads" / wheel.name(root), made / wheel.name(root))
-        for kind in PRINTED:
-            if has_target(root, kind):
-                shutil.copyfile(printed(copy, kind), made / f"{name}.{kind}")
+        for kind, file in BOUND.items():
+            shutil.copyfile(copy / "_build" / file, made / f"{name}.{kind}")
         pack(made / f"{name}-html.tar.gz", html, f"{name}-html", moment)
         sums = [f"{checksum(path)}  {path.name}\n" for path in sorted(made.iterdir())]
         (made / SUMS).write_text("".join(sums), "utf-8")
@@ -123,18 +117,6 @@ def build(folder: Path, root: Path = ROOT) -> list[Path]:
         for old in [*folder.glob("mfbook-*"), *folder.glob(SUMS)]:
             old.unlink()
         return [Path(shutil.copy(path, folder)) for path in sorted(made.iterdir())]
-
-
-def printed(copy: Path, kind: str) -> Path:
-    """The file that a target made."""
-    found = [
-        path
-        for path in sorted((copy / "_build").rglob(f"*.{kind}"))
-        if "html" not in path.relative_to(copy).parts
-    ]
-    if len(found) != 1:
-        raise NotReleased(f"make {kind} left {len(found)} files under _build, not one")
-    return found[0]
 
 
 def checksum(path: Path) -> str:

@@ -24,7 +24,7 @@ FACES = {
 }
 # Formulas are measured against the letters around them, so those come first. What is drawn is read
 # aloud as its TeX, and not as the hidden copy that MathJax keeps for screen readers.
-TYPESET = """async () => {
+TYPESET = """async longest => {
   await document.fonts.ready;
   await MathJax.startup.promise;
   await MathJax.typesetPromise();
@@ -34,8 +34,27 @@ TYPESET = """async () => {
     svg.removeAttribute('aria-hidden');
     svg.setAttribute('role', 'img');
     svg.setAttribute('aria-label', item.math.replace(/\\s+/g, ' ').trim());
+    keep(item);
+  }
+  // A browser would break the line between a formula and the comma after it.
+  function keep(item) {
+    const box = item.typesetRoot.closest('.math');
+    if (item.display || !box || box.getBoundingClientRect().width > longest) return;
+    const beside = (node, end) =>
+      node?.nodeType === Node.TEXT_NODE ? (node.data.match(end) ?? [''])[0] : '';
+    const before = beside(box.previousSibling, /[([“‘]+$/);
+    const after = beside(box.nextSibling, /^[^\\s—–-]*-?/);
+    if (!before && !after) return;
+    const kept = document.createElement('span');
+    kept.className = 'mf-kept';
+    if (before) box.previousSibling.data = box.previousSibling.data.slice(0, -before.length);
+    if (after) box.nextSibling.data = box.nextSibling.data.slice(after.length);
+    box.replaceWith(kept);
+    kept.append(before, box, after);
   }
 }"""
+# A phone's column has room for a formula of so many pixels and a word.
+LONGEST = 240
 # Formulas that MathJax could not read: left as they were, an error, or an unknown command in red.
 WRONG = """() => [
   ...[...document.querySelectorAll('.math')].filter(one => !one.querySelector('mjx-container'))
@@ -128,7 +147,7 @@ def load(page: Page, file: Path) -> None:
 
     page.on("requestfailed", note)
     page.goto(file.as_uri())
-    page.evaluate(TYPESET)
+    page.evaluate(TYPESET, LONGEST)
     page.remove_listener("requestfailed", note)
     missing += page.evaluate(
         "() => [...document.images].filter(one => !one.naturalWidth).map(one => one.src)"

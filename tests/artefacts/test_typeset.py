@@ -38,6 +38,29 @@ def test_what_is_too_wide_is_named(show):
     assert found == f"div of {COLUMN + 9} pixels: does not"
 
 
+def test_no_line_begins_with_the_comma_after_a_formula(show):
+    text = '(<span class="math">\\(x_1 + x_2\\)</span>), and'
+    broken = []
+    for width in range(20, 220, 4):
+        page = show(
+            "<style>.mf-kept { white-space: nowrap }</style>"
+            f'<p style="font: 16px serif; width: {width}px">A sum {text}</p>'
+        )
+        assert page.inner_text("p").replace("\n", " ").startswith("A sum (")
+        boxes = page.evaluate(
+            """() => [...document.querySelector('.mf-kept').childNodes].map(node => {
+              const range = document.createRange();
+              range.selectNodeContents(node);
+              const box = range.getBoundingClientRect();
+              return [box.left, box.right, box.top, box.bottom];
+            })"""
+        )
+        before, formula, after = boxes
+        if not before[0] < formula[0] < after[0]:
+            broken.append(width)
+    assert not broken
+
+
 def test_a_formula_that_is_a_little_too_wide_is_set_smaller(show):
     page = show(formula(20))
     assert page.evaluate(STICKING_OUT, COLUMN)

@@ -8,7 +8,7 @@ import tarfile
 import pytest
 
 from tools import release
-from tools.release import NotReleased, build, pack, printed
+from tools.release import BOUND, NotReleased, build, pack
 
 WHEEL = "mfbook-7.0-py3-none-any.whl"
 MAKE = f"""
@@ -16,9 +16,9 @@ book:
 \tmkdir -p _build/html/downloads && cp page.txt _build/html && touch _build/html/.built
 \techo wheel > _build/html/downloads/{WHEEL}
 """
-PDF = """
-pdf:
-\tmkdir -p _build/print && echo print > _build/print/book.pdf
+BIND = """
+pdf epub: %: book
+\techo $* > _build/mfbook.$*
 """
 
 
@@ -32,7 +32,7 @@ def book(tmp_path):
     """A committed book of one page, whose Makefile copies it."""
     root = tmp_path / "a böok"
     root.mkdir()
-    (root / "Makefile").write_text(MAKE, "utf-8")
+    (root / "Makefile").write_text(MAKE + BIND, "utf-8")
     (root / "page.txt").write_text("the page", "utf-8")
     (root / "run").write_text("#!/bin/sh\n", "utf-8")
     (root / "run").chmod(0o755)
@@ -49,9 +49,11 @@ def names(archive) -> list[str]:
         return packed.getnames()
 
 
-def test_a_release_holds_source_package_pages_and_checksums(book, tmp_path):
+def test_a_release_holds_source_package_pages_prints_and_checksums(book, tmp_path):
     made = {path.name: path for path in build(tmp_path / "out", book)}
-    assert set(made) == {"SHA256SUMS", WHEEL, "mfbook-7.0.tar.gz", "mfbook-7.0-html.tar.gz"}
+    printed = {"mfbook-7.0.pdf", "mfbook-7.0.epub"}
+    packed = {"mfbook-7.0.tar.gz", "mfbook-7.0-html.tar.gz"}
+    assert set(made) == {"SHA256SUMS", WHEEL} | packed | printed
     source = [".gitignore", "Makefile", "page.txt", "pyproject.toml", "run"]
     assert names(made["mfbook-7.0.tar.gz"]) == [f"mfbook-7.0/{name}" for name in source]
     assert names(made["mfbook-7.0-html.tar.gz"]) == [
@@ -77,15 +79,14 @@ def test_the_same_commit_gives_the_same_bytes(book, tmp_path):
     assert first == second
 
 
-def test_the_printed_book_is_taken_where_it_can_be_made(book, tmp_path):
-    (book / "Makefile").write_text(MAKE + PDF, "utf-8")
+@pytest.mark.parametrize("kind", BOUND)
+def test_a_book_that_cannot_be_bound_is_not_released(book, tmp_path, kind):
+    others = "".join(f"{other}: book\n\techo x > _build/mfbook.{other}\n" for other in BOUND)
+    (book / "Makefile").write_text(MAKE + others.replace(f"{kind}:", "no:"), "utf-8")
     git(book, "commit", "-qam", "two")
-    assert "mfbook-7.0.pdf" in [path.name for path in build(tmp_path / "out", book)]
-
-
-def test_a_print_that_left_nothing_is_seen(tmp_path):
-    with pytest.raises(NotReleased, match="left 0 files"):
-        printed(tmp_path, "pdf")
+    with pytest.raises(NotReleased, match=f"make {kind} failed"):
+        build(tmp_path / "out", book)
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_is_not_committed_is_not_released(book, tmp_path):
