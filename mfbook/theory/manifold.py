@@ -70,8 +70,8 @@ class InvariantManifold(Printable):
         if k > h or (k and sizes[-1] <= DEPENDENT * sizes[0]):
             raise ValueError(
                 f"the {k} vectors of the basis must be linearly independent, but they span "
-                f"{int((sizes > DEPENDENT * sizes.max(initial=0.0)).sum())} dimensions of the "
-                f"hidden space R^{h}; leave out the dependent ones"
+                f"a space of dimension {int((sizes > DEPENDENT * sizes.max(initial=0.0)).sum())} "
+                f"in the hidden space R^{h}; leave out the dependent ones"
             )
         if (mask is None) != (component is None):
             raise TypeError("a sub-manifold needs both a mask and the index of a component")
