@@ -64,6 +64,10 @@ def relative_gradient(problem: Problem, factors: Sequence[ArrayLike]) -> float:
     −∇f(0)/(2c max ‖X_l‖_F²), the step from 0 towards the data, if that is larger: factors of size
     s^(1/N) are what fits the data.
 
+    The unit is our own: the papers ask for ∇ℓ = 0 only. Raises TypeError and ValueError for what
+    are no factors of the problem, or so large that squares of their product or gradient leave
+    double precision.
+
     >>> from mfbook.problems import MatrixCompletion
     >>> problem = MatrixCompletion.from_text("1 2; 3 ?")
     >>> relative_gradient(problem, ([[0], [0]], [[0, 0]]))
@@ -132,7 +136,8 @@ def hessian(problem: Problem, factors: Sequence[ArrayLike], *, tol: float = CRIT
     Raises
     ------
     ValueError
-        a point that is not critical (the message says by how much), or shapes that do not fit.
+        a point that is not critical (the message says by how much), shapes that do not fit, or
+        factors so large that squares of their product or of the Hessian leave double precision.
 
     Examples
     --------
@@ -236,6 +241,14 @@ def critical_point_kind(
     ----------
     problem, factors, tol
         as for `hessian`.
+
+    Raises
+    ------
+    TypeError
+        not a problem, factors that are no arrays of real numbers, a tol that is no number.
+    ValueError
+        shapes that do not fit, numbers that are not finite, factors so large that squares of their
+        product or of the Hessian leave double precision, a tol that is negative.
 
     Examples
     --------

@@ -94,6 +94,7 @@ class InvariantManifold(Printable):
 
     @property
     def k(self) -> int:
+        """The dimension of the span, and the number of vectors of the basis."""
         return len(self.basis)
 
     def project(self, factors: Sequence[ArrayLike]) -> tuple[np.ndarray, np.ndarray]:

@@ -41,6 +41,8 @@ def _plain(value: Any) -> Any:
 def nuclear_norm(W: ArrayLike) -> float | np.ndarray:
     """‖W‖_* = Σ σ_i(W), the sum of the singular values; over the last two axes.
 
+    Raises ValueError where it is beyond 10^308. (Recht, Fazel & Parrilo 2010, Section 2.)
+
     >>> nuclear_norm([[3, 0], [0, -4]])
     7.0
     """
@@ -63,7 +65,7 @@ def effective_rank(W: ArrayLike) -> float | np.ndarray:
     """exp(−Σ p_i log p_i) with p_i = σ_i / Σ σ_j: the exponential of the spectrum's entropy.
 
     Between 1 and min(m, n), and k where k singular values are equal and the others zero. (Roy &
-    Vetterli 2007; used by Arora et al. 2019, Figure 2.) Undefined for the zero matrix.
+    Vetterli 2007; used by Arora et al. 2019, Figure 2.) Undefined for the zero matrix: ValueError.
 
     >>> round(effective_rank(np.eye(3)), 9), round(effective_rank([[1, 2], [2, 4]]), 9)
     (3.0, 1.0)
@@ -82,7 +84,8 @@ def effective_rank(W: ArrayLike) -> float | np.ndarray:
 def low_rankness(W: ArrayLike, r: int) -> float | np.ndarray:
     """(Σ_{i>r} σ_i²)^{1/2}: the Frobenius distance of W from the matrices of rank at most r.
 
-    (Li, Luo & Lyu 2021, Definition 6.3.) Here 0 ≤ r ≤ min(m, n).
+    (Li, Luo & Lyu 2021, Definition 6.3.) Here 0 ≤ r ≤ min(m, n). Raises ValueError for another r,
+    and where it is beyond 10^308.
 
     >>> low_rankness([[2, 0, 0], [0, 3, 0], [0, 0, 4]], 1)
     3.605551275463989
@@ -96,7 +99,10 @@ def low_rankness(W: ArrayLike, r: int) -> float | np.ndarray:
 
 
 def reconstruction_error(W: ArrayLike, truth: ArrayLike) -> float | np.ndarray:
-    """‖W − W*‖_F² / ‖W*‖_F². (Arora et al. 2019, Appendix D.) Infinite where beyond 10^308.
+    """‖W − W*‖_F² / ‖W*‖_F². (Arora et al. 2019, Appendix D.)
+
+    Infinite where it is beyond 10^308. Raises ValueError for a truth that is zero, and for shapes
+    that disagree.
 
     >>> reconstruction_error([[1, 0], [0, 0]], [[1, 0], [0, 1]])
     0.5

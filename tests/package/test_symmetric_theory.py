@@ -255,13 +255,51 @@ def test_no_rank_where_no_square_fits():
     assert zero.proven
 
 
+@pytest.mark.parametrize(
+    ("text", "rank"),
+    [
+        ("1 0; 0 1e-10", 2),
+        ("1 ?; ? 1e-10", 1),
+        ("1e10 1 ?; 1 1e-10 0; ? 0 1", 2),
+        ("1 1e-5 0; 1e-5 2e-10 ?; 0 ? 1", 2),
+        ("? 1 ?; 1 ? ?; ? ? ?", 1),
+        ("1 -1 1 0; -1 1 ? 0; 1 ? 1 0; 0 0 0 ?", 1),
+    ],
+)
+def test_a_small_row_is_no_less_a_row(text, rank):
+    problem = mf.SymmetricCompletion.from_text(text)
+    found = mf.min_rank(problem)
+    assert (found.rank, found.lower_bound) == (rank, rank)
+    off = np.abs(problem.residual(found.W))[problem.mask]
+    assert (off <= 1e-11 * np.maximum(np.abs(problem.targets), 1e-5)).all()
+    assert (off <= 1e-6 * np.abs(problem.targets) + 1e-15).all()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_squares_of_rows_of_many_magnitudes_meet_every_entry(seed):
+    rng = np.random.default_rng([21, seed])
+    d = int(rng.integers(2, 6))
+    rank = int(rng.integers(1, d))
+    U = rng.standard_normal((d, rank)) * 10.0 ** rng.integers(-5, 6, (d, 1))
+    mask = rng.random((d, d)) < 0.6
+    mask = mask | mask.T | (np.arange(d) == 0) & (np.arange(d) == 0)[:, None]
+    problem = mf.SymmetricCompletion(U @ U.T, mask)
+    found = mf.min_rank(problem)
+    assert found.lower_bound <= rank
+    assert found.rank >= found.lower_bound
+    # A product of rows is known to the rounding of their lengths.
+    size = np.linalg.norm(U, axis=1)
+    off = np.abs(problem.residual(found.W)) / np.outer(size, size)
+    assert off.max() < 1e-7
+
+
 def test_a_truth_that_is_known_is_a_witness_of_its_rank():
     given = mf.SymmetricCompletion.from_text(PATH)
     u = np.array([1.0, 2, 1, 2])
     ranks = []
     for truth in (np.outer(u, u), None):
         problem = mf.SymmetricCompletion(given.values, given.mask, truth=truth)
-        W = square_witness(problem, 1, starts=0)
+        W, _ = square_witness(problem, 1, starts=0)
         assert np.abs((W - problem.values)[problem.mask]).max() < 1e-6
         ranks.append(mf.numerical_rank(W, rtol=1e-3))
     assert ranks == [1, 2]  # without any start what is left is the least trace

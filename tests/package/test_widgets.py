@@ -18,6 +18,8 @@ from mfbook.book.widgets.explorer import VIEW, rounded
 from mfbook.book.widgets.kinds.greedy import distance
 from tools.chapters import ROOT
 
+SENSING = mf.MatrixSensing([[[1.0, 0.0]]], [1.0])
+SYMMETRIC = mf.SymmetricCompletion.from_text("1 2; 2 ?")
 POPULATION = json.loads((ROOT / "book" / "bias" / "connected_map.json").read_text("utf-8"))
 MAKE = {
     "matrix": lambda: mf.widgets.matrix("1 2; 3 ?", seed=3),
@@ -242,6 +244,10 @@ def test_the_map_says_where_each_problem_ended():
         (lambda: mf.widgets.depth(np.ones((5, 2))), ValueError, "at most 4 rows"),
         (lambda: mf.widgets.greedy("1 x"), ValueError, "'x' is neither a number"),
         (lambda: mf.widgets.map(POPULATION, index=2160), ValueError, "index must be"),
+        (lambda: mf.widgets.map({}), TypeError, "stored must be the result"),
+        (lambda: mf.widgets.map(None), TypeError, "stored must be the result"),
+        (lambda: mf.widgets.matrix(SENSING), TypeError, "must be a MatrixCompletion"),
+        (lambda: mf.widgets.depth(SYMMETRIC), ValueError, "an explorer follows two factors"),
     ],
 )
 def test_what_makes_no_sense_is_refused(make, error, words):

@@ -28,7 +28,6 @@ from mfbook.rivals.minrank.minors import rootless_pair
 from mfbook.rivals.minrank.rank_one import rank_one
 from mfbook.rivals.minrank.square import square_witness
 from mfbook.rivals.minrank.witness import witness
-from mfbook.theory.measures import numerical_rank
 
 NOT_PROVEN = "not proven"
 
@@ -159,8 +158,7 @@ def min_rank(problem: MatrixCompletion, *, starts: int = 64) -> MinRank:
 def _of_squares(problem: MatrixCompletion, starts: int) -> MinRank:
     """The smallest rank found among U Uᵀ, and what excludes smaller ones for all matrices."""
     whole = min_rank(MatrixCompletion(problem.values, problem.mask), starts=starts)
-    W = square_witness(problem, whole.lower_bound, starts)
-    rank = int(numerical_rank(W))
+    W, rank = square_witness(problem, whole.lower_bound, starts)
     if rank == whole.lower_bound and not whole.proven:
         whole = min_rank(MatrixCompletion(problem.values, problem.mask, truth=W), starts=starts)
     proof = whole.proof if rank == whole.lower_bound else NOT_PROVEN

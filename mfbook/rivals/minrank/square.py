@@ -12,10 +12,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from mfbook.problems.protocols import EntryProblem
-from mfbook.rivals.minrank.component import FITS
+from mfbook.rivals.minrank.component import EPS, FITS
 from mfbook.rivals.minrank.witness import BLOWN_UP
 from mfbook.rivals.nuclear import min_nuclear_norm
-from mfbook.rivals.nuclear.data import Entries, affine_set
+from mfbook.rivals.nuclear.data import Entries, affine_set, power_of_two
+from mfbook.theory.measures import numerical_rank
 
 # Steps of Levenberg and Marquardt from one start, and the dampings between which they move.
 STEPS, FALL, RISE, LEAST, MOST = 200, 4.0, 3.0, 1e-14, 1e8
@@ -25,18 +26,22 @@ PATIENCE = 20
 SAME = 1e-9
 
 
-def square_witness(problem: EntryProblem, bound: int, starts: int) -> np.ndarray:
-    """A positive semidefinite W that fits, of the smallest rank ≥ bound for which one was found."""
+def square_witness(problem: EntryProblem, bound: int, starts: int) -> tuple[np.ndarray, int]:
+    """A positive semidefinite W that fits, and its rank, the smallest ≥ bound that was found."""
     if bound == 0:
-        return np.zeros(problem.shape)
+        return np.zeros(problem.shape), 0
     data = affine_set(problem, True)
     assert isinstance(data, Entries)
     for rank in range(bound, problem.shape[0]):
         for U in _starts(problem, data, rank, starts):
             found = _fitted(data, U)
             if found is not None and np.abs(found).max() ** 2 <= BLOWN_UP:
-                return data.unit * (found @ found.T)
-    return min_nuclear_norm(problem).W
+                return data.unit * (found @ found.T), rank
+    W = min_nuclear_norm(problem).W
+    # In units of its diagonal, where data ask for it: a row may be small, and no less a row.
+    given = data.particular.any(axis=1)
+    size = np.where(given, power_of_two(np.sqrt(np.diag(W) / data.unit)), 1.0)
+    return W, int(numerical_rank(W / data.unit / size[:, None] / size))
 
 
 def _starts(problem: EntryProblem, data: Entries, rank: int, starts: int) -> Iterator[np.ndarray]:
@@ -52,11 +57,12 @@ def _starts(problem: EntryProblem, data: Entries, rank: int, starts: int) -> Ite
 
 def _fitted(data: Entries, U: np.ndarray) -> np.ndarray | None:
     """U moved onto the data by steps that solve (JᵀJ + λ I) step = Jᵀ residual, or None."""
-    U = np.where(data.zero[:, None], 0.0, U)
+    # Rows of zeros, or without an entry, fit as zeros.
+    U = np.where(data.zero[:, None] | ~data.particular.any(axis=1, keepdims=True), 0.0, U)
     residual, J = data.residual_and_jacobian(U)
     damping, before = 1.0, np.inf
     for step in range(STEPS):
-        if np.abs(residual).max(initial=0.0) <= FITS:
+        if np.abs(residual).max(initial=0.0) <= FITS and _agrees(data, U):
             return U
         if step % PATIENCE == 0:
             if np.linalg.norm(residual) > 0.5 * before:
@@ -73,3 +79,10 @@ def _fitted(data: Entries, U: np.ndarray) -> np.ndarray | None:
             if damping > MOST:
                 return None
     return None
+
+
+def _agrees(data: Entries, U: np.ndarray) -> bool:
+    """Whether U Uᵀ has every entry by itself, as `witness.agrees` asks of two factors."""
+    missing = np.abs(U @ U.T - data.particular)
+    rounding = 8 * U.shape[1] * EPS * (np.abs(U) @ np.abs(U.T))
+    return not (missing > FITS * np.abs(data.particular) + rounding)[data.mask].any()

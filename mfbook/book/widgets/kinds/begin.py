@@ -11,9 +11,9 @@ from mfbook.book.widgets import static
 from mfbook.book.widgets.explorer import State
 from mfbook.flow import gradient_flow
 from mfbook.flow.trajectory import Trajectory
-from mfbook.models import small_init
-from mfbook.problems import MatrixCompletion
-from mfbook.problems.checks import real_number, whole_number
+from mfbook.models import require_layers, small_init
+from mfbook.problems import MatrixCompletion, MatrixSensing
+from mfbook.problems.checks import real_number, require_problem, whole_number
 from mfbook.theory.measures import nuclear_norm, numerical_rank
 
 Given = MatrixCompletion | str | ArrayLike
@@ -27,6 +27,9 @@ SCALES = (0, -1, -2, -3, -4, -6, -8, -10, -15, -20, -30, -50, -100, -200, -300, 
 
 def as_problem(given: Given, largest: int = LARGEST) -> MatrixCompletion:
     """The problem that is given in one of three ways, of a size that a page can compute with."""
+    if isinstance(given, MatrixCompletion | MatrixSensing):
+        require_problem(given, entries="an explorer shows observed entries")
+        require_layers(given, "an explorer follows two factors and more, W = W_1 W_2 ⋯,")
     if isinstance(given, MatrixCompletion):
         problem = given
     elif isinstance(given, str):

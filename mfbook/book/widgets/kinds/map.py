@@ -19,6 +19,10 @@ LOWEST, STEP, SETTLED = -10, 0.2, 1e-3
 LANES = ("trees", "one cycle, rank 1", "more cycles, rank 1", "rank 2", "rank 3")
 
 
+#: what is read of the stored result
+KEPT = {"rows", "provenance"}
+
+
 def map(stored: Mapping[str, Any], *, index: int | None = None, seed: int = 0) -> Explorer:
     """Look at any problem of the large population of connected data.
 
@@ -32,9 +36,17 @@ def map(stored: Mapping[str, Any], *, index: int | None = None, seed: int = 0) -
 
     Raises
     ------
+    TypeError
+        what is not the result of that study.
     ValueError
         an index that no problem has.
     """
+    if not isinstance(stored, Mapping) or not KEPT <= stored.keys():
+        raise TypeError(
+            "stored must be the result of the study of connected data, with its rows and their "
+            f"provenance, but is a {type(stored).__name__} that lacks them; write "
+            'mf.stored("connected_map.json")'
+        )
     rows, origin = stored["rows"], stored["provenance"]
     problems, triples = populations.connected_population(origin["count"], origin["population_seed"])
     lanes = [lane_of(row) for row in rows]
