@@ -15,7 +15,7 @@ IDS = [chapter.name for chapter in CHAPTERS]
 every_chapter = pytest.mark.parametrize("chapter", CHAPTERS, ids=IDS)
 
 # A drawing of more characters has thousands of marks, which a page is slow to draw.
-LARGEST = 500_000
+LARGEST = 1_000_000
 # Comments and tags that make the check of the outputs skip a cell or its output.
 OPT_OUT = re.compile(r"NBVAL_(IGNORE_OUTPUT|SKIP)|nbval-(ignore-output|skip)", re.IGNORECASE)
 
