@@ -4,7 +4,7 @@ Let C_j = W_jᵀW_j − W_{j+1}W_{j+1}ᵀ, which the flow conserves. If W_j v = 
 W_{j+1}ᵀ v = 0, and a hidden direction v along which both neighbours are zero stays so, forwards and
 backwards in time. So a square W_j that is invertible at the start stays invertible, and the sign of
 its determinant is kept; the same holds if C_{j−1} ⪯ 0, and for one factor, U' = −∇f U. Where all
-C_j = 0 the singular values of W are N-th powers of those of any layer, so a square W keeps its sign.
+C_j = 0 the singular values of W are N-th powers of those of a layer, so a square W keeps its sign.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from mfbook.models import product
 
 Layers = tuple[np.ndarray, ...]
 
-# Eigenvalues of C_j below this share of the squares that it is made of are rounding. A singular value
-# of the start whose square is no larger may be small enough for that rounding to matter.
+# Eigenvalues of C_j below this share of the squares that it is made of are rounding. A singular
+# value of the start whose square is no larger may be small enough for that rounding to matter.
 BALANCED = 64 * EPS
 # A singular value of the end below this share of the first may be rounding.
 CLEAR = 1e-9

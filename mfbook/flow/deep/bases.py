@@ -69,7 +69,9 @@ def singular_bases(
     return Bases(left, right, values, blocks)
 
 
-def given(left: np.ndarray, right: np.ndarray, components: list[tuple[np.ndarray, np.ndarray]]) -> Bases:
+def given(
+    left: np.ndarray, right: np.ndarray, components: list[tuple[np.ndarray, np.ndarray]]
+) -> Bases:
     """Bases found elsewhere, of the rows and columns of every component by themselves."""
     blocks = [Block(rows, cols, number) for number, (rows, cols) in enumerate(components)]
     return Bases(left, right, np.zeros((len(left), len(right))), blocks)

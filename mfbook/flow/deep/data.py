@@ -56,8 +56,9 @@ class Data:
             (np.searchsorted(self.rows, rows), np.searchsorted(self.cols, cols))
             for rows, cols in problem.parts
         ]
-        entries = reads_entries(problem)
-        if entries:
+        mask = None
+        if reads_entries(problem):
+            mask = problem.mask[np.ix_(self.rows, self.cols)]
             i, j = np.nonzero(problem.mask)
             of, c = np.arange(len(i)), np.ones(len(i))
             self.curvature = 2 * problem.weight
@@ -82,8 +83,7 @@ class Data:
             self.bases = given(*apart.ends, apart.mixed(components))
             self.whole, self.layers = apart.terms(self.whole), apart.layers(self.layers)
             self.hidden = apart.hidden
-        elif entries:
-            mask = problem.mask[np.ix_(self.rows, self.cols)]
+        elif mask is not None:
             values = np.zeros(self.shape)
             values[mask] = targets
             self.bases = singular_bases(values, mask, components)
@@ -93,7 +93,7 @@ class Data:
         else:
             self.bases = given(np.eye(self.shape[0]), np.eye(self.shape[1]), components)
         self.blocks = [(block.rows, block.cols) for block in self.bases.blocks]
-        self.supports = self._supports() if self.hidden or not entries else []
+        self.supports = self._supports() if self.hidden or mask is None else []
         self._parts: dict[tuple[int, ...], Part] = {}
 
     def _supports(self) -> list[tuple[np.ndarray, np.ndarray]]:

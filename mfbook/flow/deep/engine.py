@@ -17,11 +17,9 @@ from mfbook.flow.deep.drive import Path
 from mfbook.flow.deep.layers import Layers, State
 from mfbook.flow.deep.moments import Moment, Piece, crossing
 from mfbook.flow.deep.reading import W_of, layers_of, loss_of
-from mfbook.flow.deep.sectors import sectors_of
-from mfbook.flow.deep.symmetry import has_equals
+from mfbook.flow.deep.symmetry import Kept
 from mfbook.flow.shallow.compiled import say_that_it_compiles
-from mfbook.flow.shallow.drive import SHAKE
-from mfbook.flow.shallow.engine import APART, SHIFTED, Options
+from mfbook.flow.shallow.engine import Options
 from mfbook.flow.shallow.units import units_of
 from mfbook.flow.trajectory import Phase, Trajectory, resting_times
 from mfbook.models import product
@@ -44,13 +42,7 @@ class Start:
 class Run:
     """A path in the caller's units."""
 
-    def __init__(
-        self,
-        problem: Problem,
-        arrays: tuple[np.ndarray, ...],
-        options: Options,
-        shaker: np.random.Generator | None = None,
-    ) -> None:
+    def __init__(self, problem: Problem, arrays: tuple[np.ndarray, ...], options: Options) -> None:
         self.problem, self.arrays = problem, arrays
         depth = len(arrays)
         self.log_scale = options["log10_scale"] * float(np.log(10.0))
@@ -64,8 +56,6 @@ class Run:
         self.least = fit.least
         threshold = fit.threshold(options["loss_tol"]) / self.units.loss
         layers = self.data.layers
-        if shaker is not None:
-            layers = shaken(layers, shaker, sectors_of(self.data, layers))
         log_layers = self.log_scale - self.units.log_factor
         if fit.learnable == 0.0:
             start = self.data.loss(np.exp(depth * log_layers) * product(layers))
@@ -83,16 +73,28 @@ class Run:
     def moments(self) -> list[Moment]:
         return self.path.moments
 
-    @property
-    def may_leave(self) -> bool:
-        """Whether the exact flow keeps a set that rounding may leave; parts are kept (`sectors`)."""
-        return has_equals(*self._start_and_gradients)
+    def has_left(self, rests: list[int]) -> bool:
+        """Whether the layers have lost a symmetry that the exact flow keeps, at one of the rests.
 
-    @property
-    def _start_and_gradients(self) -> tuple[Layers, np.ndarray, Callable[..., np.ndarray]]:
-        """Layers on what is measured, ∇f(0), and ∇f(W) − ∇f(0) as a function of W."""
+        Parts are kept by zeros (`sectors`), so only copies and the mirror may be lost.
+        """
+        return self._loses(Kept(*self._with_gradients(self.arrays)), rests)
+
+    def _loses(self, kept: Kept, rests: list[int]) -> bool:
+        if not kept.anything:
+            return False
+        states = [self.moments[k].state for k in rests]
+        return not all(kept.holds(self._measured(self.factors(state))) for state in states)
+
+    def _measured(self, layers: Layers) -> Layers:
+        """The layers on the rows and columns that are measured."""
+        return (layers[0][self.data.rows], *layers[1:-1], layers[-1][:, self.data.cols])
+
+    def _with_gradients(
+        self, layers: Layers
+    ) -> tuple[Layers, np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+        """Layers on what is measured, ∇f(0), and W ↦ ∇f(W) − ∇f(0); up to a factor."""
         problem, measured = self.problem, np.ix_(self.data.rows, self.data.cols)
-        first, last = self.arrays[0][self.data.rows], self.arrays[-1][:, self.data.cols]
 
         def linear(W: np.ndarray) -> np.ndarray:
             whole = np.zeros(problem.shape)
@@ -100,7 +102,7 @@ class Run:
             return problem.adjoint(problem.measure(whole))[measured]
 
         at_zero = -problem.adjoint(problem.attainable)[measured]
-        return (first, *self.arrays[1:-1], last), at_zero, linear
+        return self._measured(layers), at_zero, linear
 
     def state_at(self, t: float) -> State:
         """The state at an absolute time in the caller's units."""
@@ -186,13 +188,18 @@ def flow(
     """One run from 10^log10_scale · (W_1, …, W_N); the options are those of `gradient_flow`."""
     say_that_it_compiles(__file__)
     run, readings = _engine(problem, arrays, options)
-    _follow(run, options)
-    path, reason = run.path, run.path.end
-    if reason == trajectory.LOSS_REACHED and run.may_leave:
-        again, _ = _engine(problem, arrays, options, np.random.default_rng(0))
-        _follow(again, options)
-        if not _same_end(run, again, options["rtol"]):
-            reason = trajectory.ROUNDING
+    path = run.path
+    try:
+        while not path.reason:
+            left = options["max_steps"] - path.n_steps
+            path.advance(max(left, 1))
+            if left <= 0:
+                path.reason = path.reason or trajectory.STEP_LIMIT
+    except KeyboardInterrupt:
+        path.reason = trajectory.INTERRUPTED
+    reason = path.end
+    if reason == trajectory.LOSS_REACHED and run.has_left(readings.rests):
+        reason = trajectory.ROUNDING
     units = run.units
     end = run.moments[-1].state
     rate = units.rate
@@ -213,59 +220,17 @@ def flow(
     )
 
 
-def _follow(run: Run, options: Options) -> None:
-    """The run to its end."""
-    path = run.path
-    try:
-        while not path.reason:
-            left = options["max_steps"] - path.n_steps
-            path.advance(max(left, 1))
-            if left <= 0:
-                path.reason = path.reason or trajectory.STEP_LIMIT
-    except KeyboardInterrupt:
-        path.reason = trajectory.INTERRUPTED
-
-
-def shaken(
-    layers: Layers, shaker: np.random.Generator, sectors: list[np.ndarray] | None = None
-) -> Layers:
-    """The layers with every entry inside a sector moved by SHAKE of its row or its column."""
-    found = []
-    for j, V in enumerate(layers):
-        rows, cols = np.linalg.norm(V, axis=1, keepdims=True), np.linalg.norm(V, axis=0)
-        noise = SHAKE * shaker.standard_normal(V.shape) * np.minimum(rows, cols)
-        if sectors is not None:
-            noise[sectors[j][:, None] != sectors[j + 1]] = 0.0
-        found.append(V + noise)
-    return tuple(found)
-
-
-def _same_end(one: Run, other: Run, rtol: float) -> bool:
-    """Whether two runs end at one W and, on the scale of logarithms, at one time."""
-    if one.path.end != other.path.end:
-        return False
-    ends = [run.moments[-1] for run in (one, other)]
-    if not abs(ends[0].clock.log - ends[1].clock.log) <= max(SHIFTED, APART * rtol):
-        return False
-    Ws = [run.W(run.moments[-1].state) for run in (one, other)]
-    size = max(float(np.abs(Ws[0]).max()), one.units.W)
-    return bool(np.abs(Ws[0] - Ws[1]).max() <= APART * rtol * size)
-
-
 def _engine(
-    problem: Problem,
-    arrays: tuple[np.ndarray, ...],
-    options: Options,
-    shaker: np.random.Generator | None = None,
+    problem: Problem, arrays: tuple[np.ndarray, ...], options: Options
 ) -> tuple[Run, Readings]:
     """The run of layers of that size, and what reads it."""
     # It is built on this module.
     from mfbook.flow.deep import large_run
 
     if large_run.are_large(arrays):
-        large = large_run.LargeRun(problem, arrays, options, shaker)
+        large = large_run.LargeRun(problem, arrays, options)
         return large, large_run.LargeReadings(large)
-    run = Run(problem, arrays, options, shaker)
+    run = Run(problem, arrays, options)
     return run, Readings(run)
 
 

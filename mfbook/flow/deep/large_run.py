@@ -8,12 +8,12 @@ from itertools import pairwise
 import numpy as np
 from scipy.sparse.linalg import svds
 
-from mfbook.flow.deep.engine import Readings, Run, Start, shaken
+from mfbook.flow.deep.engine import Readings, Run, Start
 from mfbook.flow.deep.field import DENSE_ENTRIES, Data
 from mfbook.flow.deep.large import LargePath
 from mfbook.flow.deep.large_pieces import Moment
 from mfbook.flow.deep.large_state import State
-from mfbook.flow.deep.symmetry import has_equals, has_parts
+from mfbook.flow.deep.symmetry import Kept
 from mfbook.flow.shallow.engine import Options
 from mfbook.flow.shallow.units import units_of
 from mfbook.flow.trajectory import Trajectory
@@ -37,13 +37,7 @@ class LargeRun(Run):
     path: LargePath  # type: ignore[assignment]
     data: Data  # type: ignore[assignment]
 
-    def __init__(
-        self,
-        problem: Problem,
-        arrays: tuple[np.ndarray, ...],
-        options: Options,
-        shaker: np.random.Generator | None = None,
-    ) -> None:
+    def __init__(self, problem: Problem, arrays: tuple[np.ndarray, ...], options: Options) -> None:
         self.problem, self.arrays = problem, arrays
         depth = len(arrays)
         self.log_scale = options["log10_scale"] * float(np.log(10.0))
@@ -57,8 +51,6 @@ class LargeRun(Run):
         self.least = fit.least
         threshold = fit.threshold(options["loss_tol"]) / self.units.loss
         layers = (arrays[0][self.data.rows], *arrays[1:-1], arrays[-1][:, self.data.cols])
-        if shaker is not None:
-            layers = shaken(layers, shaker)
         log_layers = self.log_scale - self.units.log_factor
         if fit.learnable == 0.0:
             first = np.exp(depth * log_layers) * product(layers[:-1])
@@ -73,16 +65,12 @@ class LargeRun(Run):
             t_max=options["t_max"] * self.units.rate,
         )
 
-    @property
-    def may_leave(self) -> bool:
-        """Whether the exact flow keeps a set that rounding may leave, as far as that is looked for.
-
-        No parts are kept here, be they shown by zeros or not.
-        """
+    def has_left(self, rests: list[int]) -> bool:
+        """As for few entries, and no parts are kept here; as far as symmetries are looked for."""
         if max(max(array.shape) for array in self.arrays) > MOST_ROWS:
             return False
-        start = self._start_and_gradients
-        return has_equals(*start) or has_parts(*start)
+        start = self._with_gradients(self.arrays)
+        return self._loses(Kept(*start, with_parts=True), rests)
 
     def _start(self, loss: float) -> Start | None:
         for k, (before, after) in enumerate(pairwise(self.moments)):

@@ -229,9 +229,7 @@ def march(
         losses[count], norms[count] = now.loss, np.sqrt(np.sum(now.F * now.F))
         if count > 0 and _decides(felt, z, now, left, limits):
             break
-        J, rates, Q = linearised(
-            felt.terms, z, felt.dims, felt.offsets, now.G, felt.allowed
-        )
+        J, rates, Q = linearised(felt.terms, z, felt.dims, felt.offsets, now.G, felt.allowed)
         h = min(h, left)
         taken, error = False, 0.0
         path = np.empty((3, len(z)))

@@ -11,7 +11,7 @@ The parts are found from random layers that the flow could reach: every eigenvec
 symmetric word in these and ∇f lies in a part, and what all of them make of it is one.
 
 Other symmetries make parts copies of each other, or layers each other's transpose. No zeros keep
-these; `has_equals` tells that there are such, and then a second run tells whether it matters.
+these, but `Kept` tells whether the layers that a run has led to have them still.
 """
 
 from __future__ import annotations
@@ -37,6 +37,11 @@ INSIDE = 1e-9
 # An entry that is smaller than this share of the numbers that it is the sum of is rounding.
 ROUNDING = 5e-13
 
+# Layers have left a symmetry if eigenvalues that were equal differ by this share, or if so much of
+# them lies between parts: some ten times as much as the error of a run at its largest rtol but one.
+LEFT = 1e-4
+# Eigenvalues of a word, which is of size one, below this are rounding.
+NOTHING = 1e-14
 # Least squares that take the error out of bases stop here, or after so many products.
 POLISH, POLISHES = 1e-12, 1000
 # Entries of orthonormal vectors below this are rounding of zero.
@@ -79,6 +84,15 @@ class Apart(NamedTuple):
         """The layers in the bases, with zeros between parts."""
         return tuple(
             np.where(a[:, None] == b, P.T @ W @ Q, 0.0)
+            for W, (P, Q), (a, b) in zip(
+                layers, pairwise(self.bases), pairwise(self.labels), strict=True
+            )
+        )
+
+    def between(self, layers: Layers) -> Layers:
+        """What layers have between parts."""
+        return tuple(
+            np.where(a[:, None] == b, 0.0, P.T @ W @ Q)
             for W, (P, Q), (a, b) in zip(
                 layers, pairwise(self.bases), pairwise(self.labels), strict=True
             )
@@ -128,28 +142,62 @@ def falls_apart(layers: Layers, at_zero: np.ndarray, linear: Linear) -> Apart | 
     return apart if _is_rounding(apart, layers, at_zero, points) else None
 
 
-def has_parts(layers: Layers, at_zero: np.ndarray, linear: Linear) -> bool:
-    """Whether start and data fall apart, shown by zeros or not."""
-    points = _reachable(layers, at_zero, linear)
-    rows = linked([layers, *(z for z, _ in points)], [at_zero, *(G for _, G in points)])[0]
-    return bool(np.any(rows != rows[0])) or falls_apart(layers, at_zero, linear) is not None
+class Kept:
+    """What a flow keeps of its start, besides parts that are shown by zeros.
 
-
-def has_equals(layers: Layers, at_zero: np.ndarray, linear: Linear) -> bool:
-    """Whether parts are copies of each other, or the mirror of the layers is one of them.
-
-    Then a flow keeps copies equal, or W_j the transpose of W_{N+1−j}, in some bases, and rounding
-    may not. Copies give words the same eigenvalues.
+    `copies` counts pairs of parts that are copies of each other, so that the flow keeps them equal;
+    `mirrored` tells whether W_j is the transpose of W_{N+1−j} in some bases, and `apart` are parts,
+    where those are asked for. Copies give words the same eigenvalues, and so does the mirror.
     """
-    points = _reachable(layers, at_zero, linear)
-    values = np.linalg.eigvalsh(_word(points, 0, np.random.default_rng(1)))
-    if np.any(np.diff(values) <= INSIDE):
-        return True
-    mirrored = [(tuple(V.T for V in z[::-1]), G.T) for z, G in points]
-    if [V.shape for V in mirrored[0][0]] != [V.shape for V in layers]:
-        return False
-    others = np.linalg.eigvalsh(_word(mirrored, 0, np.random.default_rng(1)))
-    return bool(np.any(np.abs(values[:, None] - others) <= INSIDE))
+
+    def __init__(
+        self, layers: Layers, at_zero: np.ndarray, linear: Linear, *, with_parts: bool = False
+    ) -> None:
+        self.at_zero, self.linear = at_zero, linear
+        self.copies, self.mirrored = self._seen(layers, INSIDE)
+        self.apart = _all_parts(layers, at_zero, linear) if with_parts else None
+
+    @property
+    def anything(self) -> bool:
+        return self.copies > 0 or self.mirrored or self.apart is not None
+
+    def holds(self, layers: Layers) -> bool:
+        """Whether layers that the flow has led to have all this still, up to what errors are."""
+        copies, mirrored = self._seen(layers, LEFT)
+        if copies < self.copies or (self.mirrored and not mirrored):
+            return False
+        if self.apart is None:
+            return True
+        return all(
+            float(np.linalg.norm(between)) <= LEFT * float(np.linalg.norm(V))
+            for V, between in zip(layers, self.apart.between(layers), strict=True)
+        )
+
+    def _seen(self, layers: Layers, share: float) -> tuple[int, bool]:
+        """Pairs of eigenvalues of a word that are equal, and whether the mirror has all of them."""
+        points = _reachable(layers, self.at_zero, self.linear)
+        values = np.linalg.eigvalsh(_word(points, 0, np.random.default_rng(1)))
+        rows, cols = np.triu_indices(len(values), 1)
+        copies = int(np.sum(_equal(values[rows], values[cols], share)))
+        mirrored = [(tuple(V.T for V in z[::-1]), G.T) for z, G in points]
+        if [V.shape for V in mirrored[0][0]] != [V.shape for V in layers]:
+            return copies, False
+        others = np.linalg.eigvalsh(_word(mirrored, 0, np.random.default_rng(1)))
+        return copies, bool(np.all(_equal(values, others, share)))
+
+
+def _equal(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
+    return np.abs(a - b) <= share * np.maximum(np.abs(a), np.abs(b)) + NOTHING
+
+
+def _all_parts(layers: Layers, at_zero: np.ndarray, linear: Linear) -> Apart | None:
+    """Parts that start and data fall into, shown by zeros or not; None where there is one."""
+    apart = falls_apart(layers, at_zero, linear)
+    if apart is None:
+        points = _reachable(layers, at_zero, linear)
+        labels = linked([layers, *(z for z, _ in points)], [at_zero, *(G for _, G in points)])
+        apart = Apart([np.eye(len(label)) for label in labels], labels)
+    return apart if np.any(apart.labels[0] != apart.labels[0][0]) else None
 
 
 def linked(layers: Sequence[Layers], gradients: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -171,9 +219,7 @@ def _unit(matrix: np.ndarray) -> np.ndarray:
     return matrix / size if size > 0 else matrix
 
 
-def _reachable(
-    layers: Layers, at_zero: np.ndarray, linear: Linear
-) -> list[Point]:
+def _reachable(layers: Layers, at_zero: np.ndarray, linear: Linear) -> list[Point]:
     """Layers, each of size one, that the flow could lead to with other steps and data; and ∇f."""
     rng = np.random.default_rng(0)
     layers = tuple(map(_unit, layers))
@@ -236,7 +282,10 @@ def _parts(points: list[Point], sizes: list[int]) -> list[Bases]:
             if not found and all(b.shape[1] == size for b, size in zip(part, sizes, strict=True)):
                 return [part]
             found.append(part)
-            left = [_complement(np.concatenate([p[k] for p in found], axis=1)) for k in range(len(sizes))]
+            left = [
+                _complement(np.concatenate([p[k] for p in found], axis=1))
+                for k in range(len(sizes))
+            ]
     if any(basis.shape[1] for basis in left):
         found.append(left)
     return found
@@ -307,7 +356,8 @@ def _polished(points: list[Point], parts: list[Bases]) -> Bases:
 
     def spaces(h: np.ndarray) -> Bases:
         return [
-            h[low:high].reshape(n, n) for (low, high), n in zip(pairwise(begins), sizes, strict=True)
+            h[low:high].reshape(n, n)
+            for (low, high), n in zip(pairwise(begins), sizes, strict=True)
         ]
 
     def wrong(h: np.ndarray) -> np.ndarray:
@@ -321,10 +371,8 @@ def _polished(points: list[Point], parts: list[Bases]) -> Bases:
             H[b], H[a], at = H[b] + V.T @ R, H[a] - R @ V.T, at + V.size
         return np.concatenate([block.ravel() for block in H])
 
-    H = [
-        sum(k * part[space] @ part[space].T for k, part in enumerate(parts))
-        for space in range(len(sizes))
-    ]
+    numbered = [[(k, part[space]) for k, part in enumerate(parts)] for space in range(len(sizes))]
+    H = [np.sum([k * basis @ basis.T for k, basis in some], axis=0) for some in numbered]
     h = np.concatenate([block.ravel() for block in H])
     operator = LinearOperator((len(wrong(h)), len(h)), matvec=wrong, rmatvec=transposed)
     for _ in range(2):
@@ -337,18 +385,17 @@ def _complement(basis: np.ndarray) -> np.ndarray:
     return np.linalg.svd(basis)[0][:, basis.shape[1] :]
 
 
-def _is_rounding(
-    apart: Apart, layers: Layers, at_zero: np.ndarray, points: list[Point]
-) -> bool:
+def _is_rounding(apart: Apart, layers: Layers, at_zero: np.ndarray, points: list[Point]) -> bool:
     """Whether all that is dropped between parts is rounding of the sums that it comes from."""
     ends = [(apart.bases[0], apart.bases[-1])], [(apart.labels[0], apart.labels[-1])]
     bases, labels = [*pairwise(apart.bases), *ends[0]], [*pairwise(apart.labels), *ends[1]]
     for number, (z, G) in enumerate([(layers, at_zero), *points]):
-        # What the caller gave is what a flow would feel; the others are rounded again and again.
-        share = INSIDE if number else ROUNDING
         for V, (P, Q), (a, b) in zip((*z, G), bases, labels, strict=True):
             between = a[:, None] != b
-            sums = np.abs(P).T @ np.abs(V) @ np.abs(Q)
-            if np.any(np.abs(P.T @ V @ Q)[between] > share * sums[between]):
+            found = np.abs(P.T @ V @ Q)[between]
+            # What the caller gave is what a flow would feel; the others, of size one, are rounded
+            # again and again.
+            sums = (np.abs(P).T @ np.abs(V) @ np.abs(Q))[between]
+            if np.any(found > (INSIDE if number else ROUNDING * sums)):
                 return False
     return True

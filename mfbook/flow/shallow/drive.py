@@ -17,7 +17,7 @@ from mfbook.flow.shallow.dense import Columns, DenseStepper, regraded
 from mfbook.flow.shallow.field import CompletionField, Field, SensingField
 from mfbook.flow.shallow.gauge import EPS, LOOSE, graded, normalised, time_to_reach
 from mfbook.flow.shallow.large import LargeStepper, Memory, Record
-from mfbook.flow.shallow.sectors import Reduced, apart, in_sectors, invariant_basis
+from mfbook.flow.shallow.sectors import Reduced, apart, in_basis, in_sectors, invariant_basis
 from mfbook.flow.unbounded import creeps, far_beyond, grows_on
 from mfbook.problems.fit import ROUNDING
 
@@ -179,7 +179,7 @@ def start(
     if field.blocks is None or field.basis is None:
         X, ell, V = graded(U0, log_scale)
     else:
-        X, ell, V = apart(field.basis.T @ U0, field.blocks, log_scale)
+        X, ell, V = apart(in_basis(field.basis, U0), field.blocks, log_scale)
     if small and 0 < X.shape[1] < field.p:
         E = invariant_basis(field, X)
         if E is not None:

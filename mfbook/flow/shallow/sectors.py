@@ -127,6 +127,15 @@ def _with_sum_and_difference(field: Sensing, blocks: list[np.ndarray]) -> Sensin
     return split
 
 
+def in_basis(E: np.ndarray, U: np.ndarray) -> np.ndarray:
+    """Eᵀ U, with zeros where that is rounding of the numbers that it is the sum of.
+
+    A sector of which a start has nothing would grow from it.
+    """
+    found = E.T @ U
+    return np.where(np.abs(found) > SAME * (np.abs(E).T @ np.abs(U)), found, 0.0)
+
+
 def apart(U: np.ndarray, blocks: list[np.ndarray], log_scale: float) -> Graded:
     """Graded columns of every sector's rows of exp(log_scale) · U, all together."""
     found = []
