@@ -273,6 +273,9 @@ def outcomes(name: str, id: str, old: str, new: str) -> tuple[str, str]:
         # a start that is felt with the wrong sign; a growth that lost its factor of two
         ("depth/limit", "li2021-thm6.2", "@ kappa - h[0]", "@ kappa + h[0]"),
         ("depth/limit", "mfbook-depth-two-nearest", "+ 2 * further[0])", "+ further[0])"),
+        # a bound that a wrong power makes larger than what it bounds; the step before the last one
+        ("depth/limit", "li2021-thm6.4", "** (-2 / (1 - 2 / L))", "** (-4 / (1 - 2 / L))"),
+        ("depth/limit", "li2021-fig5", "critical_points[2]) / 2", "critical_points[1]) / 2"),
         # measurements that weigh what entries do; flows from one in place of a thousandth; the
         # smallest norm of other data; V for its transpose; a layer that climbs
         ("depth/printed", "arora2019-secD2", " / D**2", ""),
