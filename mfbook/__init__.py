@@ -10,6 +10,7 @@ from mfbook.book.sweeps import sweep
 from mfbook.flow import gradient_flow
 from mfbook.flow.balanced import end_to_end_flow
 from mfbook.flow.descent import gradient_descent
+from mfbook.flow.greedy_path import GreedyPath
 from mfbook.flow.limit import DeepLimit, deep_limit
 from mfbook.flow.taylor import taylor_flow
 from mfbook.flow.trajectory import Phase, Trajectory
@@ -31,7 +32,7 @@ from mfbook.problems.graph import (
 )
 from mfbook.rivals.alternating import alternating_least_squares
 from mfbook.rivals.deep_glrl import deep_glrl
-from mfbook.rivals.glrl import GreedyPath, glrl
+from mfbook.rivals.glrl import glrl
 from mfbook.rivals.minrank import MinRank, min_rank
 from mfbook.rivals.nuclear import Certified, dual_bound, min_nuclear_norm
 from mfbook.rivals.pursuit import geco, rank_one_matrix_pursuit

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from mfbook.flow import trajectory
+from mfbook.flow.greedy_path import GreedyPath
 from mfbook.flow.run import LARGEST_RTOL, SMALLEST_RTOL, require_moving
 from mfbook.models import factors_of, require_layers
 from mfbook.problems.checks import real_number, whole_number
 from mfbook.problems.fit import require_size
 from mfbook.problems.protocols import Problem
-from mfbook.problems.text import Printable
 
 if TYPE_CHECKING:
     from mfbook.flow.shallow.engine import Limits
@@ -25,29 +25,14 @@ NOT_EXCITED = "the start has no part along the top singular pair of −∇f, and
 NO_BLOW_UP = "the plateau does not end: the hidden layers come to rest and never blow up"
 NO_WIDTH = "all hidden columns are in use, at a critical point that is not a global minimum"
 
-ADVICE = {
-    NOT_SIMPLE: "perturb the data, or follow gradient_flow from a small scale: the pair that it "
-    "takes depends on the start, and not on the data alone",
-    NOT_EXCITED: "take a generic start, such as small_init draws",
-    NO_BLOW_UP: "take a generic start, such as small_init draws: almost every one blows up",
-    NO_WIDTH: "take wider layers; min(m, n) is always enough",
-    trajectory.UNBOUNDED: "the orbit has no end to quote; gradient_flow from a scale that is not "
-    "zero tells how far it gets before the next plateau ends",
-}
-
 
 @dataclass(frozen=True, eq=False, repr=False)
-class DeepLimit(Printable):
-    """What gradient flow of depth N ≥ 3 passes as its start goes to zero.
+class DeepLimit(GreedyPath):
+    """What gradient flow of depth N ≥ 3 passes as its start goes to zero: a `GreedyPath` of which
+    the plateaus W_0 = 0, W_1, … are the critical points and the end is the last.
 
     Attributes
     ----------
-    critical_points
-        W_0 = 0, W_1, …: where the plateaus are, and the end, each (m, n).
-    W
-        the last of them.
-    ranks
-        the rank of each.
     waiting_times
         s*_0, s*_1, …: from α · (V_1, …, V_N) plateau r ends at T_r with α^(N−2) T_r → Σ_{k≤r} s*_k.
     converged
@@ -56,20 +41,17 @@ class DeepLimit(Printable):
         why it ended: the hypothesis that failed, where one did; `advice` says what to do next.
     """
 
-    critical_points: tuple[np.ndarray, ...]
-    W: np.ndarray
-    ranks: tuple[int, ...]
-    waiting_times: tuple[float, ...]
-    converged: bool
-    reason: str
+    ADVICE: ClassVar[dict[str, str]] = {
+        NOT_SIMPLE: "perturb the data, or follow gradient_flow from a small scale: the pair that "
+        "it takes depends on the start, and not on the data alone",
+        NOT_EXCITED: "take a generic start, such as small_init draws",
+        NO_BLOW_UP: "take a generic start, such as small_init draws: almost every one blows up",
+        NO_WIDTH: "take wider layers; min(m, n) is always enough",
+        trajectory.UNBOUNDED: "the orbit has no end to quote; gradient_flow from a scale that is "
+        "not zero tells how far it gets before the next plateau ends",
+    }
 
-    @property
-    def advice(self) -> str:
-        """What to do next where the process did not arrive; empty where it did."""
-        return ADVICE.get(self.reason, trajectory.ADVICE.get(self.reason, ""))
-
-    def __repr__(self) -> str:
-        return f"DeepLimit({self.reason}, ranks {' → '.join(map(str, self.ranks))})"
+    waiting_times: tuple[float, ...] = ()
 
 
 def deep_limit(

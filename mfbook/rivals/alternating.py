@@ -6,17 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from mfbook.flow.greedy_path import RANK_LIMIT, GreedyPath
 from mfbook.models import model_of, require_layers
 from mfbook.problems.checks import real_number, whole_number
 from mfbook.problems.fit import LOSS_TOL, excess, fit_of, size_of_data
 from mfbook.problems.protocols import EntryProblem, Problem, reads_entries
-from mfbook.rivals.glrl import (
-    RANK_LIMIT,
-    GreedyPath,
-    escape_within_a_part,
-    path_of,
-    phases_until_fit,
-)
+from mfbook.rivals.glrl import escape_within_a_part, path_of, phases_until_fit
 
 # A direction in which the fixed factor is this much smaller than its norm is taken for zero. The
 # factors are balanced, so that in W it is the square of this, which is the rounding of the data.

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from mfbook.flow.balanced import flow_of_rank
+from mfbook.flow.greedy_path import GreedyPath
 from mfbook.flow.trajectory import Trajectory
 from mfbook.models import model_of, require_layers
 from mfbook.problems.checks import real_number
 from mfbook.problems.fit import LOSS_TOL, size_of_data
 from mfbook.problems.protocols import Problem
-from mfbook.rivals.glrl import GreedyPath, escape_within_a_part, greedy_path
+from mfbook.rivals.glrl import escape_within_a_part, greedy_path
 
 
 def deep_glrl(

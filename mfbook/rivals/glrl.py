@@ -3,69 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 from mfbook.flow import gradient_flow, trajectory
+from mfbook.flow.greedy_path import RANK_LIMIT, GreedyPath
 from mfbook.flow.trajectory import Trajectory
 from mfbook.models import Model, model_of
 from mfbook.problems.checks import real_number, whole_number
 from mfbook.problems.fit import LOSS_TOL, excess, fit_of, fits, gradient, size_of_data
 from mfbook.problems.protocols import Problem
-from mfbook.problems.text import Printable
 from mfbook.theory.measures import numerical_rank
-
-RANK_LIMIT = "rank limit"
-ATOM_LIMIT = "atom limit"
-
-#: What to do next where it is not a flow that stopped short.
-ADVICE = {
-    RANK_LIMIT: "raise max_rank; min(m, n) is always enough",
-    ATOM_LIMIT: "raise rank, the number of atoms; one an observed number is always enough for "
-    "pursuit with all weights, m + n − 1 for geco",
-}
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class GreedyPath(Printable):
-    """What greedy low-rank learning passes, or one of its rivals.
-
-    Attributes
-    ----------
-    critical_points
-        W_0 = 0, W_1, …, the critical point of every phase, each (m, n).
-    W
-        the last of them.
-    ranks
-        the numerical rank of each.
-    trajectories
-        the flow of each phase; trajectories[r − 1] leads from W_{r−1} to W_r. Empty for the rivals,
-        which do not flow.
-    converged
-        True if W is a global minimum.
-    reason
-        why it stopped, in words; `advice` says what to do next.
-    iterations
-        what each phase took: gradients of a flow, sweeps of alternating least squares, 1 for an
-        atom of a pursuit.
-    """
-
-    critical_points: tuple[np.ndarray, ...]
-    W: np.ndarray
-    ranks: tuple[int, ...]
-    trajectories: tuple[Trajectory, ...]
-    converged: bool
-    reason: str
-    iterations: tuple[int, ...] = ()
-
-    @property
-    def advice(self) -> str:
-        """What to do next where the path did not arrive; empty where it did."""
-        return (ADVICE | trajectory.ADVICE).get(self.reason, "")
-
-    def __repr__(self) -> str:
-        return f"GreedyPath({self.reason}, ranks {' → '.join(map(str, self.ranks))})"
 
 
 def glrl(

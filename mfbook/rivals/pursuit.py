@@ -6,17 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from mfbook.flow.greedy_path import ATOM_LIMIT, GreedyPath
 from mfbook.models import model_of
 from mfbook.problems.checks import flag, real_number, require_problem, whole_number
 from mfbook.problems.fit import LOSS_TOL
 from mfbook.problems.protocols import Problem, is_symmetric
-from mfbook.rivals.glrl import (
-    ATOM_LIMIT,
-    GreedyPath,
-    escape_within_a_part,
-    path_of,
-    phases_until_fit,
-)
+from mfbook.rivals.glrl import escape_within_a_part, path_of, phases_until_fit
 
 # Directions of a span whose measurements are smaller than the largest by this factor are not
 # fitted: they cannot be told from rounding.

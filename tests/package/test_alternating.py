@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from mfbook.flow.greedy_path import RANK_LIMIT
 from mfbook.problems import MatrixCompletion, SymmetricCompletion, examples, populations
 from mfbook.problems.graph import connectivity
 from mfbook.rivals.alternating import alternating_least_squares
-from mfbook.rivals.glrl import RANK_LIMIT, glrl
+from mfbook.rivals.glrl import glrl
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -8,6 +8,7 @@ import pytest
 from mfbook.flow import gradient_flow, trajectory
 from mfbook.flow import limit as limits
 from mfbook.flow.deep import drive
+from mfbook.flow.greedy_path import GreedyPath
 from mfbook.flow.limit import deep_limit
 from mfbook.models import small_init
 from mfbook.problems import MatrixCompletion, examples
@@ -23,6 +24,7 @@ def test_the_flow_from_tiny_starts_follows_it(name, depth):
     problem = getattr(examples, name)
     factors = small_init(problem.shape, depth=depth, rng=0)
     limit = deep_limit(problem, factors)
+    assert isinstance(limit, GreedyPath)
     assert limit.converged and limit.reason == trajectory.LOSS_REACHED
     assert len(limit.waiting_times) == len(limit.critical_points) - 1
     for log10_scale in (-100, -1000):
@@ -131,7 +133,7 @@ def test_failed_hypotheses_are_named():
         narrow = [rng.standard_normal(pair) for pair in pairwise(sizes)]
         assert deep_limit(diagonal, narrow).reason == limits.NO_WIDTH
     for reason in (limits.NOT_SIMPLE, limits.NOT_EXCITED, limits.NO_BLOW_UP, limits.NO_WIDTH):
-        assert limits.ADVICE[reason]
+        assert limits.DeepLimit.ADVICE[reason]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from own import Own
 from scipy.linalg import orth
 
 from mfbook.flow import gradient_flow
+from mfbook.flow.greedy_path import ATOM_LIMIT
 from mfbook.models import small_init
 from mfbook.problems import (
     MatrixCompletion,
@@ -23,7 +24,6 @@ from mfbook.problems import (
 )
 from mfbook.problems.graph import connectivity
 from mfbook.rivals.alternating import alternating_least_squares
-from mfbook.rivals.glrl import ATOM_LIMIT
 from mfbook.rivals.pursuit import geco, rank_one_matrix_pursuit
 
 economic = partial(rank_one_matrix_pursuit, economic=True)

@@ -51,6 +51,7 @@ def process(problem: Problem, arrays: tuple[np.ndarray, ...], options: Limits) -
         critical_points=Ws,
         W=Ws[-1],
         ranks=tuple(_rank(W) for W in Ws),
+        trajectories=(),
         waiting_times=tuple(unit * rest.waited for rest in ended),
         converged=reason == trajectory.LOSS_REACHED,
         reason=reason,

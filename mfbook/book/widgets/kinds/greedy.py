@@ -14,9 +14,10 @@ from mfbook.book.widgets.kinds.begin import (
     followed,
     require_one_of,
 )
+from mfbook.flow.greedy_path import RANK_LIMIT, GreedyPath
 from mfbook.flow.trajectory import Trajectory
 from mfbook.problems import examples
-from mfbook.rivals.glrl import RANK_LIMIT, GreedyPath, glrl
+from mfbook.rivals.glrl import glrl
 
 
 def greedy(
