@@ -135,9 +135,10 @@ def gradient_flow(
     W_{N+1−j} in some bases, the exact flow keeps it so; a run that has not, at one of its rests,
     returns with `converged=False` and says so. What a hidden column has of the singular pairs of a
     complete component is kept as a logarithm for each, so signs between such components do not
-    depend on the scale. What it has of a component that is not complete, or of pairs with equal singular values, may
-    drown in what it has of others, where both have columns already: then the observed entries are
-    fitted, but signs between components are those of rounding, and the run returns with
+    depend on the scale. What it has of a component that is not complete, or of pairs with equal
+    singular values, may drown in what it has of others, where both have columns already: then the
+    observed entries are fitted, but signs between components are those of rounding, and the run
+    returns with
     `converged=False` and says so. No line of progress is shown.
 
     Layers with more than 1,000 entries in all are followed by products of layers alone, explicitly
