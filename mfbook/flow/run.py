@@ -133,11 +133,12 @@ def gradient_flow(
     common eigenbasis of commuting measurements. A start whose part that would have to grow only
     fades is said to be stuck. Where sectors are copies of each other, or W_j the transpose of
     W_{N+1−j} in some bases, the exact flow keeps it so; a run that has not, at one of its rests,
-    returns with `converged=False` and says so. What a hidden column has of the singular pairs of a complete component
-    is kept as a logarithm for each, so signs between such components do not depend on the scale.
-    What it has of a component that is not complete, or of pairs with equal singular values, may
-    drown in what it has of others, where both have columns already: then the observed entries are
-    fitted, but signs between components are those of rounding, and the run returns with
+    returns with `converged=False` and says so. What a hidden column has of the singular pairs of a
+    complete component is kept as a logarithm for each, so signs between such components do not
+    depend on the scale. What it has of a component that is not complete, or of pairs with equal
+    singular values, may drown in what it has of others, where both have columns already: then the
+    observed entries are fitted, but signs between components are those of rounding, and the run
+    returns with
     `converged=False` and says so. No line of progress is shown.
 
     Layers with more than 1,000 entries in all are followed by products of layers alone, explicitly
@@ -147,8 +148,8 @@ def gradient_flow(
     all of them at scales near that of the data, costs some h² (m + n) operations for width h, that
     of felt columns does not depend on h. Singular values of what is not felt are returned as 0
     once something is. Starts whose layers fall into sectors are not kept there, but a run that
-    has left them says so, up to 600 rows and columns; and a hidden column that would have less than 1e-12 of some component of the data ends the run, with a reason
-    that says so.
+    has left them says so, up to 600 rows and columns; and a hidden column that would have less than
+    1e-12 of some component of the data ends the run, with a reason that says so.
 
     Balanced layers keep the signs of the determinants of square layers, and of W if it is square. A
     run at whose end such a sign has changed has left the exact flow, and returns with
