@@ -42,12 +42,7 @@ def slice_of(cells: Sequence[str], last: str, more: dict[str, set[str]] | None =
     """
     statements = [one for k, source in enumerate(cells) for one in split(k, source)]
     at = next(k for k, one in enumerate(statements) if last in one.source)
-    named = {
-        name: one
-        for one in statements
-        if re.match(r"(@|def |class )", one.source)
-        for name in one.binds
-    }
+    named = functions(statements)
     live: set[str] = set()
     kept: list[list[str]] = [[] for _ in range(statements[at].cell + 1)]
     for one in reversed(statements[: at + 1]):
@@ -57,6 +52,37 @@ def slice_of(cells: Sequence[str], last: str, more: dict[str, set[str]] | None =
             added = (names for text, names in (more or {}).items() if text in one.source)
             live = (live - one.rebinds).union(reads, *added)
     return ["\n".join(sources) for sources in kept]
+
+
+def parted(cells: Sequence[str], text: str) -> tuple[list[str], list[str]]:
+    """The statements that no change of the ones with this text can reach, and the others.
+
+    Those that cannot be reached may be run before the others, once for all changes.
+    """
+    statements = [one for k, source in enumerate(cells) for one in split(k, source)]
+    named = functions(statements)
+    reached: set[str] = set()  # what the others bind or change
+    read: set[str] = set()  # and what they read, which must not be another by then
+    first, others = [], []
+    for one in statements:
+        reads, changes = through(named, one)
+        makes = one.binds | changes
+        if text in one.source or reached & (reads | makes) or read & makes:
+            reached |= makes
+            read |= reads
+            others.append(one.source)
+        else:
+            first.append(one.source)
+    return first, others
+
+
+def functions(statements: Sequence[Statement]) -> dict[str, Statement]:
+    return {
+        name: one
+        for one in statements
+        if re.match(r"(@|def |class )", one.source)
+        for name in one.binds
+    }
 
 
 def through(named: dict[str, Statement], one: Statement) -> tuple[set[str], set[str]]:

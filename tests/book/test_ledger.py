@@ -13,7 +13,7 @@ import yaml
 import mfbook as mf
 from mfbook.book.claims import Claim, ClaimFailed
 from tools.chapters import ROOT, Chapter, chapters
-from tools.slices import slice_of
+from tools.slices import parted, slice_of
 
 CALL = re.compile(r"mf\.claim\(\s*[\"']([\w.-]+)[\"']\s*\)")
 ROWS = {row.id: row for row in mf.ledger()}
@@ -78,15 +78,15 @@ def code_of(name: str) -> list[str]:
     return [cell.source for cell in found.read_source().cells if cell.cell_type == "code"]
 
 
-def run(name: str, cells: list[str], namespace: dict) -> None:
-    for source in cells:
+def run(name: str, parts: list[str], namespace: dict) -> None:
+    for source in parts:
         with chdir(ROOT / "book" / Path(name).parent):  # where a chapter finds its data
             exec(compile(source, name, "exec"), namespace)
-        plt.close("all")  # as a notebook does after every cell
+    plt.close("all")
 
 
-def said(name: str, cells: list[str], namespace: dict) -> str:
-    """What a check says in the last of these cells: "" where it passes.
+def said(name: str, parts: list[str], namespace: dict) -> str:
+    """What a check says in the last of these parts of a chapter: "" where it passes.
 
     They run in a copy of this process, which leaves this one as it is.
     """
@@ -94,7 +94,7 @@ def said(name: str, cells: list[str], namespace: dict) -> str:
     child = os.fork()
     if child == 0:
         try:
-            run(name, cells, namespace)
+            run(name, parts, namespace)
             said = ""
         except ClaimFailed as failed:
             said = f"claim failed: {failed}"
@@ -121,12 +121,12 @@ def outcomes(name: str, id: str, old: str, new: str) -> tuple[str, str]:
         raise LookupError(f"{name} does not check {id}")
     # What is broken may read what the chapter does not read there.
     needed = slice_of(cells, call[0], {old: set(re.findall(r"[^\W\d]\w*", new))})
-    first = next((k for k, source in enumerate(needed) if old in source), None)
-    assert first is not None, f"nothing that {id} needs reads {old!r}"
+    assert any(old in source for source in needed), f"nothing that {id} needs reads {old!r}"
+    shared, whole = parted(needed, old)
     namespace: dict = {}
-    run(name, needed[:first], namespace)
-    broken = [source.replace(old, new) for source in needed[first:]]
-    return said(name, needed[first:], namespace), said(name, broken, namespace)
+    run(name, shared, namespace)
+    broken = [source.replace(old, new) for source in whole]
+    return said(name, whole, namespace), said(name, broken, namespace)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tools.slices import slice_of
+from tools.slices import parted, slice_of
 
 NEEDED, OTHER = "needed = 1", "other = 2"
 
@@ -49,3 +49,27 @@ def test_what_is_kept(cells, kept):
 def test_names_can_be_added():
     cells = ["a = 1\nb = 2\nc = 3", "x = a", "last(x)"]
     assert slice_of(cells, "last(", {"x = a": {"b"}}) == ["a = 1\nb = 2", "x = a", "last(x)"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "others"),
+    [
+        ("a = 1\nb = 2\nc = a", ["a = 1", "c = a"]),
+        # a function, and what is called through another
+        ("def a():\n    return 1\nb = 2\nc = a()", ["def a():\n    return 1", "c = a()"]),
+        (
+            "def a():\n    return 1\ndef b():\n    return a()\nc = b()\nd = 1",
+            ["def a():\n    return 1", "def b():\n    return a()", "c = b()"],
+        ),
+        # what changes what a reached statement reads stays behind it
+        ("b = 1\na = b\nb = 2\nc = b", ["a = b", "b = 2", "c = b"]),
+        ("rng = g()\na = f(rng)\nb = f(rng)", ["a = f(rng)", "b = f(rng)"]),
+        ("x = []\na = x\nx.append(1)", ["a = x", "x.append(1)"]),
+    ],
+)
+def test_what_a_change_reaches(cell, others):
+    """Of `a`, here."""
+    text = next(x for x in ("def a", "a = ") if x in cell)
+    first, then = parted([cell], text)
+    assert then == others
+    assert "\n".join(first + then).count("\n") == cell.count("\n")
