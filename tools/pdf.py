@@ -228,7 +228,9 @@ def one_tree(bound: Pdf, trees: list[tuple[Dictionary, range]]) -> Dictionary:
     """
     root = bound.make_indirect(Dictionary(Type=Name.StructTreeRoot))
     kids, numbered, offset = Array(), Array(), 0
+    named: list[Dictionary] = []
     for tree, pages in trees:
+        name_heads(tree, named)
         top = tree.K if isinstance(tree.K, Array) else [tree.K]
         for kid in top:
             kid.P = root
@@ -248,7 +250,35 @@ def one_tree(bound: Pdf, trees: list[tuple[Dictionary, range]]) -> Dictionary:
     root.K = kids
     root.ParentTree = bound.make_indirect(Dictionary(Nums=numbered))
     root.ParentTreeNextKey = offset
+    listed = [part for head in named for part in (head.ID, head)]
+    root.IDTree = bound.make_indirect(Dictionary(Names=Array(listed)))
     return root
+
+
+def name_heads(tree: Dictionary, named: list[Dictionary]) -> None:
+    """Give the heads of a chapter's tables names of their own, after those that are `named`.
+
+    The cells say by name which heads they stand under. The browser's names are numbers of all that
+    it has ever made, which differ in every print, and two chapters may have the same.
+    """
+    names: dict[str, String] = {}
+    under: list[Dictionary] = []
+    waiting = [tree]
+    while waiting:
+        element = waiting.pop()
+        below = element.get(Name.K, ())
+        below = list(below) if isinstance(below, Array) else [below]
+        waiting += [one for one in reversed(below) if isinstance(one, Dictionary)]
+        if Name.ID in element:
+            names[str(element.ID)] = String(f"head{len(named):08}")
+            element.ID = names[str(element.ID)]
+            named.append(element)
+        said = element.get(Name.A, ())
+        for one in said if isinstance(said, Array) else [said]:
+            if isinstance(one, Dictionary) and Name.Headers in one:
+                under.append(one)
+    for one in under:
+        one.Headers = Array([names[str(head)] for head in one.Headers if str(head) in names])
 
 
 def leaves(tree: Dictionary) -> Iterator[tuple[int, object]]:
