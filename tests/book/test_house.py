@@ -13,6 +13,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+import mfbook as mf
 from tools.chapters import ROOT, chapters, pages
 
 BOOK = ROOT / "book"
@@ -220,3 +221,12 @@ def test_every_reference_is_cited():
         for key in keys.split(",")
     }
     assert set(keys) == cited
+
+
+def test_every_public_name_is_on_the_page_of_the_package():
+    """A module's page is a list of what it holds."""
+    text = (BOOK / "api.md").read_text("utf-8")
+    described = set(re.findall(r":: (?:[\w.]+\.)?(\w+)$", text, re.M))
+    assert set(mf.__all__) <= described
+    for kind in mf.widgets.__all__:
+        assert kind in described
