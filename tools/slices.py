@@ -15,10 +15,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import CodeType
 
-# The methods that change what they belong to. A generator of random numbers is changed by all.
+# The methods that change what they belong to, besides those that set something. A generator of
+# random numbers is changed by all.
 CHANGING = {
     *("add", "append", "appendleft", "clear", "discard", "extend", "fill", "insert", "pop"),
-    *("popleft", "put", "remove", "reverse", "setdefault", "sort", "update"),
+    *("manual_seed", "popleft", "put", "remove", "reverse", "seed", "setdefault", "sort", "update"),
 }
 GENERATOR = "rng"
 
@@ -162,8 +163,9 @@ def changed(node: ast.AST) -> Iterator[str]:
                 yield from root(part)
             case ast.AugAssign():
                 yield from root(part.target)
-            case ast.Call(func=ast.Attribute(attr=method)) if method in CHANGING:
-                yield from root(part.func)
+            case ast.Call(func=ast.Attribute(attr=method)):
+                if method in CHANGING or method.startswith("set_"):
+                    yield from root(part.func)
             case ast.Name(id=name) if name == GENERATOR:
                 yield name
 

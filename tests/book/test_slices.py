@@ -23,6 +23,7 @@ NEEDED, OTHER = "needed = 1", "other = 2"
         # changed under its name
         (["x = []", "x.append(1)", "last(x)"], ["x = []", "x.append(1)", "last(x)"]),
         (["x = {}", "x['a'] = 1", "last(x)"], ["x = {}", "x['a'] = 1", "last(x)"]),
+        (["import x", "x.set_y(1)", "last(x)"], ["import x", "x.set_y(1)", "last(x)"]),
         (["x = 1", "x += 1", "last(x)"], ["x = 1", "x += 1", "last(x)"]),
         (["rng = g()", "y = f(rng)", "last(rng)"], ["rng = g()", "y = f(rng)", "last(rng)"]),
         # read and changed in a function, where it is called
