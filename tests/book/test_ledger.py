@@ -267,9 +267,14 @@ def outcomes(name: str, id: str, old: str, new: str) -> tuple[str, str]:
         ("beyond/model_rank", "mfbook-model-rank-layers", "(s[j + 1] - s[j])", "s[j + 1]"),
         ("beyond/model_rank", "mfbook-model-rank-network", "max(w, tuple(-x for x in w))", "w"),
         ("beyond/model_rank", "mfbook-model-rank-attention", "(q + k) - q * k", "(q + k)"),
-        # a neuron that is nobody's twin; a start that is not small
+        # a neuron that is nobody's twin; small and large starts taken for each other
         ("beyond/model_rank", "mfbook-neurons-stay-apart", "-twins[0, 2]", "twins[0, 2] / 2"),
-        ("beyond/model_rank", "talk-modelrank", "few_Y, begin, alpha", "few_Y, begin, 1.0"),
+        (
+            "beyond/model_rank",
+            "talk-modelrank",
+            "{key: np.median(error)",
+            "{(*key[:2], {1.0: 1e-3, 1e-3: 1.0}[key[2]]): np.median(error)",
+        ),
         # a start that is felt with the wrong sign; a growth that lost its factor of two
         ("depth/limit", "li2021-thm6.2", "@ kappa - h[0]", "@ kappa + h[0]"),
         ("depth/limit", "mfbook-depth-two-nearest", "+ 2 * further[0])", "+ further[0])"),
