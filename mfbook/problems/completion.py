@@ -129,6 +129,8 @@ class MatrixCompletion(Printable, LeastSquares):
             inside a single column, spaces or tabs between numbers where commas stand between
             digits (decimal commas?).
 
+        Examples
+        --------
         >>> MatrixCompletion.from_text("1 2 ?; 3 ? ?; ? ? 5")
         MatrixCompletion('1 2 ★; 3 ★ ★; ★ ★ 5')
         >>> MatrixCompletion.from_text("1,,−3.5\\n,NA,2\\n")
@@ -157,6 +159,8 @@ class MatrixCompletion(Printable, LeastSquares):
         ValueError
             no known entry, an infinite one, other than two dimensions.
 
+        Examples
+        --------
         >>> MatrixCompletion.from_array([[1, 2], [3, np.nan]])
         MatrixCompletion('1 2; 3 ★')
         >>> MatrixCompletion.from_array(np.ma.masked_equal([[1, 2], [3, -9]], -9), loss="half")
@@ -204,6 +208,8 @@ class MatrixCompletion(Printable, LeastSquares):
             vectors of different lengths or without an entry, an index that is negative, no
             integer or outside of the shape, an entry that is given with two values.
 
+        Examples
+        --------
         >>> MatrixCompletion.from_triplets([0, 1, 1], [0, 0, 2], [3.0, 4.0, 5.0])
         MatrixCompletion('3 ★ ★; 4 ★ 5')
         """

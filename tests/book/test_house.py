@@ -1,5 +1,6 @@
 """The house: what is pinned, what is listed, and that no file knows the machine it came from."""
 
+import ast
 import re
 import shutil
 import subprocess
@@ -230,3 +231,15 @@ def test_every_public_name_is_on_the_page_of_the_package():
     assert set(mf.__all__) <= described
     for kind in mf.widgets.__all__:
         assert kind in described
+
+
+def test_an_example_is_no_part_of_what_is_raised():
+    """Under another head the page of the package would set it as one of the items there."""
+    head = re.compile(r"^([A-Z]\w+)\n-{3,}$", re.M)
+    for file in (ROOT / "mfbook").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module):
+                continue
+            _, *sections = head.split(ast.get_docstring(node) or "")
+            for name, text in zip(sections[::2], sections[1::2], strict=True):
+                assert name == "Examples" or ">>>" not in text, f"{file.name}: {name}"
