@@ -182,7 +182,13 @@ def test_an_interrupted_run_leaves_the_old_twin(root, capsys):
     write(root, HEADER + cell(waits) + cell("time.sleep(300)"))
     shutil.copytree(ROOT / "tools", root / "tools")
 
-    run = subprocess.Popen([sys.executable, "tools/execute.py"], cwd=root, stderr=subprocess.PIPE)
+    run = subprocess.Popen(
+        [sys.executable, "tools/execute.py"],
+        cwd=root,
+        stderr=subprocess.PIPE,
+        # Tests that run in the background ignore a keyboard, and so would what they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     wait_for(lambda: reached.exists() and reached.read_text())
     run.send_signal(signal.SIGINT)
     _, said = run.communicate(timeout=PATIENCE)
