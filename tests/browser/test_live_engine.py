@@ -361,6 +361,7 @@ def test_among_entries_of_many_magnitudes_the_witness_of_a_rank_fits(page):
         assert missing <= 4e-12 * np.abs(M[seen]).max(), values
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [*range(2, 300, 13), *range(302, len(ROWS), 9)])
 def test_greedy_learning_passes_the_same_points(page, k):
     row = ROWS[k]
