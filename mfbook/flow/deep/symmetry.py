@@ -28,6 +28,7 @@ from scipy.sparse.linalg import LinearOperator, lsqr
 from mfbook.flow.deep import kernel
 from mfbook.flow.deep.kernel import Terms
 from mfbook.flow.deep.layers import Layers, flat
+from mfbook.models import product
 
 # So many random layers stand for all.
 DRAWS = 4
@@ -226,7 +227,7 @@ def _reachable(layers: Layers, at_zero: np.ndarray, linear: Linear) -> list[Poin
     at_zero = _unit(at_zero)
     found = [(layers, at_zero)]
     for _ in range(DRAWS):
-        W = _unit(_product(layers))
+        W = _unit(product(layers))
         change = linear(W) if W.any() else np.zeros_like(at_zero)
         G = _unit(rng.uniform(0.5, 1.5) * at_zero + rng.choice([-1, 1]) * _unit(change))
         # The j-th layer and the last but j are treated alike, for they may be each other's mirror.
@@ -238,13 +239,6 @@ def _reachable(layers: Layers, at_zero: np.ndarray, linear: Linear) -> list[Poin
         )
         found.append((layers, G))
     return found
-
-
-def _product(layers: Layers) -> np.ndarray:
-    W = layers[0]
-    for layer in layers[1:]:
-        W = W @ layer
-    return W
 
 
 def _slopes(G: np.ndarray, layers: Layers) -> Layers:
@@ -303,7 +297,7 @@ def _word(points: list[Point], space: int, rng: np.random.Generator) -> np.ndarr
         for a, b, V in arrows:
             new[a] = new[a] + rng.uniform(0.5, 1.5) * (V @ blocks[b] @ V.T)
             new[b] = new[b] + rng.uniform(0.5, 1.5) * (V.T @ blocks[a] @ V)
-        W, share = _unit(_product(layers)), rng.uniform(-1, 1)
+        W, share = _unit(product(layers)), rng.uniform(-1, 1)
         for end, round_trip in ((0, W @ G.T), (-1, W.T @ G)):
             new[end] = new[end] + share * (round_trip + round_trip.T)
         size = np.sqrt(sum(np.sum(block**2) for block in new))

@@ -126,6 +126,15 @@ def _balancing_powers(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return powers
 
 
+def met(missing: np.ndarray, values: np.ndarray, rounding: np.ndarray) -> bool:
+    """Whether each entry by itself is met so far as a product in double precision can.
+
+    That is up to `FITS` of it and the rounding of the sum that makes it: a tolerance of the largest
+    says nothing of an entry that is far smaller.
+    """
+    return not (missing > FITS * np.abs(values) + 8 * rounding).any()
+
+
 def levelled(block: np.ndarray) -> np.ndarray:
     """The block with its rows and columns scaled so that the largest of each is about one."""
     for axis in (1, 0, 1, 0):

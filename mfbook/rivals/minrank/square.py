@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from mfbook.problems.protocols import EntryProblem
-from mfbook.rivals.minrank.component import EPS, FITS
+from mfbook.rivals.minrank.component import EPS, FITS, met
 from mfbook.rivals.minrank.witness import BLOWN_UP
 from mfbook.rivals.nuclear import min_nuclear_norm
 from mfbook.rivals.nuclear.data import Entries, affine_set, power_of_two
@@ -82,7 +82,7 @@ def _fitted(data: Entries, U: np.ndarray) -> np.ndarray | None:
 
 
 def _agrees(data: Entries, U: np.ndarray) -> bool:
-    """Whether U Uᵀ has every entry by itself, as `witness.agrees` asks of two factors."""
+    """Whether U Uᵀ has every observed entry by itself."""
     missing = np.abs(U @ U.T - data.particular)
-    rounding = 8 * U.shape[1] * EPS * (np.abs(U) @ np.abs(U.T))
-    return not (missing > FITS * np.abs(data.particular) + rounding)[data.mask].any()
+    rounding = U.shape[1] * EPS * (np.abs(U) @ np.abs(U.T))
+    return met(missing[data.mask], data.particular[data.mask], rounding[data.mask])

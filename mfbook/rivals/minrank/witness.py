@@ -7,7 +7,7 @@ from itertools import islice
 import numpy as np
 
 from mfbook.rivals.levenberg import Batch, EntryFit, at, descent
-from mfbook.rivals.minrank.component import EPS, FITS, LARGEST, Component, Factors
+from mfbook.rivals.minrank.component import EPS, FITS, LARGEST, Component, Factors, met
 
 # A witness whose entries are so many times the data is refused: it may be a step of a sequence
 # that fits better and better while it runs to infinity, and fits at no finite place.
@@ -90,15 +90,13 @@ def _first_that_fits(
 
 
 def agrees(part: Component, A: np.ndarray, B: np.ndarray) -> bool:
-    """Whether A B has every observed entry, so far as a product in double precision can.
+    """Whether A B has every observed entry by itself.
 
-    That is asked of each entry by itself, since a tolerance of the largest says nothing of one that
-    is far smaller: it is met up to `FITS` of it and the rounding of the sum that makes it. And
-    misfit and rounding are at most `FITS` of the largest, before the scaling and after it.
+    And misfit and rounding are at most `FITS` of the largest, before the scaling and after it.
     """
     missing = np.where(part.mask, np.abs(A @ B - part.values), 0.0)
     rounding = np.where(part.mask, A.shape[1] * EPS * (np.abs(A) @ np.abs(B)), 0.0)
-    if (missing > FITS * np.abs(part.values) + 8 * rounding).any():
+    if not met(missing, part.values, rounding):
         return False
     doubt = missing + rounding
     return bool(doubt.max() <= FITS * part.size) and part.share_of_data(doubt) <= FITS

@@ -17,9 +17,7 @@ from mfbook.problems.checks import whole_number
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-"
 LOWEST, STEP, SETTLED = -10, 0.2, 1e-3
 LANES = ("trees", "one cycle, rank 1", "more cycles, rank 1", "rank 2", "rank 3")
-
-
-#: what is read of the stored result
+# What is read of the stored result.
 KEPT = {"rows", "provenance"}
 
 
