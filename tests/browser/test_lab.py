@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 from urllib.request import urlopen
 
@@ -66,8 +67,31 @@ def lab(tmp_path_factory):
         log.close()
 
 
-def code_cells(path) -> list[nbformat.NotebookNode]:
-    return [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+def code_cells(path, patience: float = 30.0) -> list[nbformat.NotebookNode]:
+    """The code cells of a file that JupyterLab may just be writing: it empties it first."""
+    end = time.monotonic() + patience
+    while True:
+        try:
+            cells = nbformat.read(path, as_version=4).cells
+            return [c for c in cells if c.cell_type == "code"]
+        except (nbformat.reader.NotJSONError, UnicodeDecodeError):
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
+
+
+def test_a_notebook_that_is_being_written_is_waited_for(tmp_path):
+    whole = (ROOT / "book" / f"{CHAPTER}.ipynb").read_text("utf-8")
+    for cut in (0, len(whole) // 2):
+        path = tmp_path / f"{cut}.ipynb"
+        path.write_text(whole[:cut], "utf-8")
+        writer = threading.Timer(0.5, path.write_text, (whole, "utf-8"))
+        writer.start()
+        assert code_cells(path)
+        writer.join()
+    path.write_text("", "utf-8")
+    with pytest.raises(nbformat.reader.NotJSONError):
+        code_cells(path, patience=0.2)
 
 
 def opened(page, address: str, name: str):
