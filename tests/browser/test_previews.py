@@ -11,7 +11,7 @@ from tests.browser.watch import PHONE, load, watched
 PAGE = "book/bias/rank.html"
 # A link of each kind.
 KINDS = {
-    "a theorem": ('a[href="#thm-rank-one"]', "Connected data of rank one"),
+    "a theorem": ('a[href="#thm-rank-one"]', "Connected data of rank 1"),
     "a formula": ('a[href="#equation-eq-lyapunov"]', "(12.1)"),
     "a figure": ('a[href="#fig-runaway"]', "Fig. 12.2"),
     "a reference": ('a[href^="../bibliography.html#"]', "Systems 37"),

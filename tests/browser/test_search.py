@@ -12,7 +12,7 @@ FOUND = "#search-results li"
     ("words", "title"),
     [
         ("matrix", ""),
-        ("rank one connected", "Theorem 12.2 (Connected data of rank one)"),
+        ("rank 1 connected", "Theorem 12.2 (Connected data of rank 1)"),
         ("Theorem 5.6", "Assumption 5.5 and Theorem 5.6 (Li, Luo & Lyu 2021)"),
     ],
 )
@@ -30,6 +30,6 @@ def test_search(browser, site, html, place, words, title):
 
 def test_a_result_leads_to_its_statement(browser, site):
     with watched(browser, site) as (page, _):
-        load(page, f"{site}/search.html?q=rank one connected")
+        load(page, f"{site}/search.html?q=rank 1 connected")
         page.locator(f"{FOUND} a", has_text="Theorem 12.2").first.click()
         page.wait_for_url("**/book/bias/rank.html*#thm-rank-one")
