@@ -130,8 +130,10 @@ def clean(article: str) -> HtmlElement:
     for tag in body.iter("details"):
         tag.tag = "div"
         tag.set("class", "mf-folded")
-    # The static figure of an explorer, without the element that a script would bring to life.
-    for tag in [*body.iter("mf-explorer"), *with_class(body, "pst-scrollable-table-container")]:
+    # The static figure of an explorer, without the element that a script would bring to life; and
+    # formulas without the boxes of a screen, as those of a print depend on its column.
+    boxes = (with_class(body, name) for name in ("pst-scrollable-table-container", "mf-kept"))
+    for tag in [*body.iter("mf-explorer"), *(tag for box in boxes for tag in box)]:
         tag.drop_tag()
     # A section may begin at the foot of a page, and its heading on the next.
     for tag in body.iter("h1", "h2", "h3"):

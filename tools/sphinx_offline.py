@@ -10,6 +10,7 @@ from pathlib import Path
 from sphinx.application import Sphinx
 from sphinx.config import Config
 
+from tools.lines import keep_together
 from tools.mathematics import set_mathematics
 
 # One file holds all of TeX and draws with SVG, so that pages opened without a server, where
@@ -73,7 +74,7 @@ def mend(app: Sphinx, page: str, template: str, context: dict, doctree: object) 
         body = re.sub(written, meant, body)
     body = FOLDED.sub(name_folded_cell, body)
     body = EVIDENCE.sub(lambda found: set_mathematics(found[0]), body)
-    context["body"] = body
+    context["body"] = keep_together(body)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

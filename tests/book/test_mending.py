@@ -2,6 +2,7 @@
 
 import pytest
 
+from tools.lines import keep_together
 from tools.mathematics import set_mathematics
 from tools.sphinx_offline import FOLDED, name_folded_cell
 
@@ -17,6 +18,44 @@ from tools.sphinx_offline import FOLDED, name_folded_cell
 )
 def test_plain_mathematics_is_set(written, meant):
     assert set_mathematics(f'<td id="a_b">{written}</td>') == f'<td id="a_b">{meant}</td>'
+
+
+X = r'<span class="math notranslate nohighlight">\(x\)</span>'
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "rest"),
+    [
+        ("", ",", " and"),
+        ("(", "),", " and"),
+        ("", ".", "</p>"),
+        ("&quot;", "&quot;", " is"),
+        ("", "-th", " row"),
+        ("", "-", "dimensional"),
+        ("“", "”?", ""),
+    ],
+)
+def test_what_touches_a_formula_stays_with_it(before, after, rest):
+    kept = keep_together(f"<p>Let {before}{X}{after}{rest}")
+    assert kept == f'<p>Let <span class="mf-kept">{before}{X}{after}</span>{rest}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"Let {X} be",
+        f"{X} – {X}",
+        f"<em>{X}</em>, as",
+        r'<div class="math notranslate nohighlight">\[x\]</div>, where',
+        "<code>(x)</code>, too",
+    ],
+)
+def test_all_else_may_break(text):
+    assert keep_together(text) == text
+
+
+def test_formulas_are_kept_one_by_one():
+    assert keep_together(f"{X}, {X}; {X}").count("mf-kept") == 2
 
 
 @pytest.mark.parametrize(

@@ -36,11 +36,12 @@ RULES = {
     "British spelling": r"\b(?:(?:color|neighbor|behavior|favor|center)(?:|s|ed|ing|hoods?)"
     r"|gray|labeled|labeling|modeling|analyz\w+|licenses?)\b",
     "thousands have a comma: 1,000": r"(?<![\w.,^{/:#=−-])(?!(?:19|20)\d\d\b)\d{4,}\b(?![-.]\w)",
+    "logarithms are natural: \\ln": r"\\log(?![_a-zA-Z])",
     "sizes in the text are no formula: 3×3": r"\$[1-9]\d* *\\times *[1-9]\d*\$"
     r"|\d × \d|\b\d by \d\b",
 }
 # These speak of a formula, or look into it.
-WITH_FORMULAS = {"sizes in the text are no formula: 3×3"}
+WITH_FORMULAS = {"sizes in the text are no formula: 3×3", "logarithms are natural: \\ln"}
 # Ledgers write powers of ten and sizes in plain text.
 ONLY_CHAPTERS = {"thousands have a comma: 1,000"}
 
@@ -114,6 +115,7 @@ def test_so_is_a_ledger(name: str):
         "two colors",
         "of 1000 problems",
         r"a $3 \times 3$ matrix",
+        r"after $\log\frac1\alpha$",
         "25 small 3 by 3 patterns",
         "```{code-cell}\n---\nmystnb:\n  image:\n    alt: gray dots\n---\nx = 1\n```",
     ],
@@ -132,7 +134,7 @@ def test_a_breach_is_seen(text):
         "{prf:ref}`thm-rank-one` and [there](x.md#rank-one)",
         'the talk calls it "behavior"',
         "of 1,000 problems",
-        r"in $\R^{20 \times 20}$",
+        r"in $\R^{20 \times 20}$, $\log_{10}$",
         "```{code-cell}\nn = 1000  # rank one\n```",
         "three raised by noise, as promised",
     ],
