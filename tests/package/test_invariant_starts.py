@@ -10,7 +10,8 @@ import pytest
 from scipy.optimize import linprog
 
 from mfbook.flow import gradient_flow
-from mfbook.flow.deep.symmetry import Kept, falls_apart
+from mfbook.flow.deep.invariant_parts import falls_apart
+from mfbook.flow.deep.symmetry import Kept
 from mfbook.flow.determinants import sign_has_changed
 from mfbook.flow.limit import deep_limit
 from mfbook.flow.trajectory import ADVICE, CROSSED, ROUNDING

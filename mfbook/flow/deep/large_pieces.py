@@ -10,7 +10,7 @@ from scipy.optimize import brentq
 
 from mfbook.flow.deep.field import Gradient
 from mfbook.flow.deep.large_state import State, stood, with_column
-from mfbook.flow.deep.moments import Clock
+from mfbook.flow.deep.moments import MomentOf
 from mfbook.flow.deep.orbit import Memory, Taken
 from mfbook.flow.deep.quiet import AtRest, Lone, Still
 
@@ -19,17 +19,6 @@ if TYPE_CHECKING:
 
 # So many directions of a column that grows alone are looked at.
 PLACES = 40
-
-
-@dataclass
-class Moment:
-    """A state of the run at the end of a step, and the piece that leads on from there."""
-
-    clock: Clock
-    state: State
-    loss: float
-    norm: float
-    piece: Move | Rest | Leaving | None = None
 
 
 @dataclass(frozen=True)
@@ -126,3 +115,6 @@ class Leaving:
 
     def local_of(self, dt: float) -> float:
         return self.lone.tau_of_time(float(np.log(dt)), self.length) if dt > 0 else 0.0
+
+
+Moment = MomentOf[State, Move | Rest | Leaving]
