@@ -230,9 +230,10 @@ class Page:
         if name == "prf:proof":
             return f"*Proof.* {text} $\\square$\n"
         if name == "solution":
+            title = f"Solution to {self.book.names.get(title.strip(), 'the exercise')}"
+        if "dropdown" in dict(given).get("class", ""):
             # A summary is HTML to JupyterLab, so it holds no Markdown.
-            name = self.book.names.get(title.strip(), "the exercise")
-            return f"<details>\n<summary>Solution to {name}</summary>\n\n{text}\n\n</details>\n"
+            return f"<details>\n<summary>{title}</summary>\n\n{text}\n\n</details>\n"
         if name.startswith("prf:") or name == "exercise":
             head = self.book.names.get(label, kind.capitalize())
             title = f" ({self.inline(title)})" if title else ""

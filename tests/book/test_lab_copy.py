@@ -128,6 +128,10 @@ def test_the_books_own_commands_are_written_out(written, meant):
         ("[x](data/graph.md#here)", "[x](data/graph.ipynb#here)"),
         ("```{math}\nx\n```", "x"),
         (":::{solution} none\n:class: dropdown\n\nSo.\n:::", "<details>"),
+        (
+            ":::{admonition} Proof\n:class: dropdown mf-proof\n\nSo.\n:::",
+            "<details>\n<summary>Proof</summary>\n\nSo.",
+        ),
     ],
 )
 def test_markup_becomes_plain(book, written, meant):
