@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mfbook.flow.shallow.units import units_of
 from mfbook.flow.trajectory import (
     LOSS_REACHED,
     STEP_LIMIT,
@@ -37,7 +38,16 @@ from mfbook.flow.trajectory import (
 from mfbook.flow.unbounded import far_beyond, grows_on
 from mfbook.models import require_layers
 from mfbook.problems.checks import real_array, real_number, whole_number
-from mfbook.problems.fit import LOSS_TOL, excess, fit_of, gradient, size_of_data
+from mfbook.problems.fit import (
+    LARGEST,
+    LOSS_TOL,
+    excess,
+    fit_of,
+    gradient,
+    require_size,
+    size_of_data,
+)
+from mfbook.problems.in_units import InUnits
 from mfbook.problems.protocols import Problem
 
 if TYPE_CHECKING:
@@ -57,6 +67,8 @@ CREEPING = 1e-3
 # derivatives as well: what they feel of the fast ones then is of the third order.
 DIFFERENCE = 1e-7
 LARGEST_LOG10_TIME = 290.0
+# A start may be so many times as large as the data: fourth powers of W are summed.
+LARGEST_START = 1e50
 
 
 def end_to_end_flow(
@@ -122,10 +134,14 @@ def end_to_end_flow(
         no problem, what is no array of numbers, options that are no numbers.
     ValueError
         W0 of another shape or zero, a depth below 1, a start so small that its plateau leaves
-        double precision (times near α^{−(1−2/N)} for ‖W(0)‖ = α).
+        double precision (times near α^{−(1−2/N)} for ‖W(0)‖ = α), or 10^50 times as large as the
+        data, and data whose squares leave double precision.
 
     Notes
     -----
+    The units of data and time do not matter: data c M from c W(0) give c W, at times divided by
+    c^(2−2/N).
+
     Between depth 1 and 2 a singular value may reach 0 in finite time, where the equation does not
     say how to go on; the run then ends with "step size below rounding". At depth 1 W passes
     such points; the state is W itself.
@@ -170,21 +186,18 @@ def end_to_end_flow(
     rtol = real_number("rtol", rtol, least=1e-12, most=1e-2)
     t_max = real_number("t_max", t_max, least=0, infinite=True)
     max_steps = whole_number("max_steps", max_steps, least=0)
-    if depth == 1:
-        form: _Form = _Plain(problem)
-        y = (10.0**log10_scale * start).ravel()
-        return _trajectory(_follow(form, y, loss_tol, rtol, t_max, max_steps))
-    U, sizes, Vt = np.linalg.svd(start, full_matrices=False)
+    require_size(problem)
+    largest = float(np.abs(start).max())
+    U, sizes, Vt = np.linalg.svd(start / largest, full_matrices=False)
     kept = sizes > max(start.shape) * EPS * sizes[0]
-    log_sizes = np.log(sizes[kept]) + np.log(10.0) * log10_scale
-    longest = -(1 - 2 / depth) * log_sizes.min() / np.log(10.0)
-    if longest > LARGEST_LOG10_TIME:
-        raise ValueError(
-            f"the plateau of this start lasts about 10^{longest:.0f}, and double precision ends at "
-            "10^308; take a larger log10_scale"
-        )
-    form, y = _decomposed(problem, depth, U[:, kept], log_sizes, Vt[kept].T)
-    return _trajectory(_follow(form, y, loss_tol, rtol, t_max, max_steps))
+    log_sizes = np.log(sizes[kept]) + np.log(largest) + np.log(10.0) * log10_scale
+    units = _units(problem, depth, log_sizes, "log10_scale")
+    if depth == 1:
+        y = np.exp(np.log(largest) + np.log(10.0) * log10_scale - units.log_W) * start / largest
+        form: _Form = _Plain(units.of(problem))
+        return _trajectory(_follow(form, units, y.ravel(), loss_tol, rtol, t_max, max_steps))
+    form, y = _decomposed(units.of(problem), depth, U[:, kept], log_sizes - units.log_W, Vt[kept].T)
+    return _trajectory(_follow(form, units, y, loss_tol, rtol, t_max, max_steps))
 
 
 def flow_of_rank(
@@ -199,9 +212,62 @@ def flow_of_rank(
     max_steps: int,
 ) -> tuple[Trajectory, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """The flow from Σ e^{ℓ_i} u_i v_iᵀ, and U, the ℓ_i and V where it ends."""
-    form, y = _decomposed(problem, depth, U, log_sizes, V)
-    path = _follow(form, y, loss_tol, rtol, np.inf, max_steps)
-    return _trajectory(path), form.triple(path.states[-1])
+    units = _units(problem, depth, log_sizes, "eps")
+    form, y = _decomposed(units.of(problem), depth, U, log_sizes - units.log_W, V)
+    path = _follow(form, units, y, loss_tol, rtol, np.inf, max_steps)
+    U, log_sizes, V = form.triple(path.states[-1])
+    return _trajectory(path), (U, log_sizes + units.log_W, V)
+
+
+@dataclass(frozen=True)
+class _Units:
+    """Those of W and the measurements, and what follows from them at a depth."""
+
+    W: float
+    measurement: float
+    depth: float
+
+    def of(self, problem: Problem) -> InUnits:
+        return InUnits(problem, self.W, self.measurement)
+
+    @property
+    def log_W(self) -> float:
+        return float(np.log(self.W))
+
+    @property
+    def target(self) -> float:
+        return self.W * self.measurement
+
+    @property
+    def rate(self) -> float:
+        """One over the unit of time, u^(2−2/N) s²."""
+        return self.W ** (1 - 2 / self.depth) * self.target * self.measurement
+
+
+def _units(problem: Problem, depth: float, log_sizes: np.ndarray, name: str) -> _Units:
+    """Units for a start with those logarithms of singular values; or the start is refused.
+
+    `name` is that of the number which the caller may change.
+    """
+    log_start = float(log_sizes.max())
+    measurement = float(problem.sizes.max()) or 1.0
+    found = units_of(problem.targets, measurement, log_start, depth=1)
+    units = _Units(found.W, found.measurement, depth)
+    ten = float(np.log(10.0))
+    size = units.log_W if problem.targets.any() else np.inf
+    most = min(size + np.log(LARGEST_START), np.log(LARGEST / units.measurement))
+    if log_start > most:
+        raise ValueError(
+            f"the start is of size 10^{log_start / ten:.0f}, and numbers of the flow would leave "
+            f"double precision; take a smaller {name}, for a start below 10^{most / ten:.0f}"
+        )
+    longest = -(1 - 2 / depth) * float(log_sizes.min() - units.log_W) / ten
+    if max(longest, longest - np.log10(units.rate)) > LARGEST_LOG10_TIME:
+        raise ValueError(
+            f"the plateau of this start lasts about 10^{longest - np.log10(units.rate):.0f}, and "
+            f"double precision ends at 10^308; take a larger {name}"
+        )
+    return units
 
 
 @dataclass(frozen=True, eq=False)
@@ -350,14 +416,16 @@ _Form = _Plain | _Decomposed
 
 
 def _trajectory(path: _Path) -> Trajectory:
-    form, states = path.form, path.states
-    layers = form.layers(states[-1])
+    """What is returned, in the caller's units."""
+    form, units, states = path.form, path.units, path.states
+    layers = path.layers_of(states[-1])
+    losses = np.array([excess(form.problem, form.W(y)) for y in states])
+    norms = np.array([form.gradient_norm(y) for y in states])
     return Trajectory(
-        t=np.array(path.times),
-        loss=np.array([excess(form.problem, form.W(y)) for y in states])
-        + fit_of(form.problem).least,
-        gradient_norm=np.array([form.gradient_norm(y) for y in states]),
-        W=form.W(states[-1]),
+        t=path.t,
+        loss=units.target**2 * (losses + fit_of(form.problem).least),
+        gradient_norm=units.target * units.rate**0.5 * norms,
+        W=path.W_of(states[-1]),
         factors=layers,
         converged=path.reason == LOSS_REACHED,
         reason=path.reason,
@@ -365,7 +433,7 @@ def _trajectory(path: _Path) -> Trajectory:
         n_gradients=path.n_gradients,
         dense_output=path.W_at,
         dense_factors=path.layers_at if layers else None,
-        readings=_Readings(form, states),
+        readings=_Readings(path),
     )
 
 
@@ -400,19 +468,12 @@ def _polar(X: np.ndarray) -> np.ndarray:
 class _Path:
     """The states after every step, and the polynomials between them, each with its own clock."""
 
-    def __init__(self, form: _Form, y: np.ndarray) -> None:
-        self.form = form
+    def __init__(self, form: _Form, units: _Units, y: np.ndarray) -> None:
+        self.form, self.units = form, units
         self.times, self.states = [0.0], [y]
         self.pieces: list[tuple[float, object]] = []
         self.reason, self.n_gradients = "", 0
-
-    def state_at(self, t: float) -> np.ndarray:
-        k = int(np.searchsorted(self.times, t, side="right")) - 1
-        if k >= len(self.pieces) or self.times[k] == t:
-            return self.states[min(k, len(self.states) - 1)]
-        begun, piece = self.pieces[k]
-        local = np.clip(t - begun, piece.t_min, piece.t_max)  # type: ignore[attr-defined]
-        return piece(local)  # type: ignore[operator]
+        self.t_max = np.inf
 
     def runs_away(self) -> bool:
         problem, size = self.form.problem, float(self.form.singular_values(self.states[-1])[0])
@@ -423,15 +484,41 @@ class _Path:
         now, then = (excess(problem, self.form.W(y)) for y in (self.states[-1], before))
         return grows_on(size, now, earlier, then)
 
+    @property
+    def t(self) -> np.ndarray:
+        """The times in the caller's unit."""
+        times = np.array(self.times) / self.units.rate
+        if self.reason == TIME_LIMIT:
+            times[-1] = self.t_max
+        return times
+
+    def state_at(self, t: float) -> np.ndarray:
+        """The state at a time in the caller's unit."""
+        times = self.t
+        k = int(np.searchsorted(times, t, side="right")) - 1
+        if k >= len(self.pieces) or times[k] == t:
+            return self.states[min(k, len(self.states) - 1)]
+        begun, piece = self.pieces[k]
+        local = t * self.units.rate - begun
+        return piece(np.clip(local, piece.t_min, piece.t_max))  # type: ignore[attr-defined, operator]
+
+    def W_of(self, state: np.ndarray) -> np.ndarray:
+        return self.units.W * self.form.W(state)
+
+    def layers_of(self, state: np.ndarray) -> tuple[np.ndarray, ...]:
+        root = self.units.W ** (1 / self.units.depth)
+        return tuple(root * layer for layer in self.form.layers(state))
+
     def W_at(self, t: float) -> np.ndarray:
-        return self.form.W(self.state_at(t))
+        return self.W_of(self.state_at(t))
 
     def layers_at(self, t: float) -> tuple[np.ndarray, ...]:
-        return self.form.layers(self.state_at(t))
+        return self.layers_of(self.state_at(t))
 
 
 def _follow(
     form: _Form,
+    units: _Units,
     y: np.ndarray,
     loss_tol: float,
     rtol: float,
@@ -439,7 +526,8 @@ def _follow(
     max_steps: int,
 ) -> _Path:
     """Step until the loss is down, W rests, or a limit is reached."""
-    path = _Path(form, y)
+    path = _Path(form, units, y)
+    path.t_max, t_max = t_max, t_max * units.rate
     fit = fit_of(form.problem)
     goal = fit.threshold(loss_tol)
     if fit.learnable == 0.0:  # only the start has a size then
@@ -527,22 +615,22 @@ def _crossing(height: object, low: float, high: float) -> float:
 class _Readings:
     """What is read off the states."""
 
-    form: _Form
-    states: list[np.ndarray]
+    path: _Path
 
     def singular_values(self, trajectory: Trajectory) -> np.ndarray:
-        return np.array([self.form.singular_values(y) for y in self.states])
+        path = self.path
+        return path.units.W * np.array([path.form.singular_values(y) for y in path.states])
 
     def phases(self, trajectory: Trajectory) -> tuple[Phase, ...]:
-        values = trajectory.singular_values
+        values, states = trajectory.singular_values, self.path.states
         ranks = (values > 1e-3 * values.max()).sum(axis=-1)
         return tuple(
             Phase(
                 float(trajectory.t[k]),
                 int(ranks[k]),
-                self.form.W(self.states[k]),
+                self.path.W_of(states[k]),
                 float(trajectory.loss[k]),
-                factors=self.form.layers(self.states[k]) or None,
+                factors=self.path.layers_of(states[k]) or None,
             )
             for k in resting_times(trajectory.gradient_norm)
         )

@@ -47,6 +47,9 @@ class DeepLimit(GreedyPath):
         NOT_EXCITED: "take a generic start, such as small_init draws",
         NO_BLOW_UP: "take a generic start, such as small_init draws: almost every one blows up",
         NO_WIDTH: "take wider layers; min(m, n) is always enough",
+        trajectory.ROUNDING: "perturb the data or the start, such as small_init draws",
+        trajectory.CROSSED: "take a start that is generic, such as small_init draws: the exact "
+        "process comes to rest where this one has crossed",
         trajectory.UNBOUNDED: "the orbit has no end to quote; gradient_flow from a scale that is "
         "not zero tells how far it gets before the next plateau ends",
     }
@@ -89,7 +92,9 @@ def deep_limit(
     DeepLimit
         With `converged=False` and a reason where a hypothesis fails: a top pair that is not simple
         or that the start has no part of, a plateau without blow-up, an orbit that is not bounded,
-        layers that are too narrow.
+        layers that are too narrow. So does an end outside of a set that holds the start and that
+        the exact flow keeps: layers that are each other's mirror, parts that are copies, signs of
+        determinants. Rounding has led out of it.
 
     Raises
     ------

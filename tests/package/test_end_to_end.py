@@ -205,7 +205,7 @@ def test_small_singular_values_keep_their_digits():
     M = np.diag([1.0, 2.0])
     problem = mf.MatrixCompletion(M, np.ones((2, 2), dtype=bool), loss="half")
     form, y = balanced._decomposed(problem, 2, np.eye(2), np.log([1.0, 1e-60]), np.eye(2))
-    path = balanced._follow(form, y, 1e-10, 1e-8, 10.0, 10_000)
+    path = balanced._follow(form, balanced._Units(1.0, 1.0, 2), y, 1e-10, 1e-8, 10.0, 10_000)
     last = form.singular_values(path.states[-1])
     assert path.times[-1] == pytest.approx(10.0)
     assert last[1] / (1e-60 * np.exp(40.0)) == pytest.approx(1, rel=1e-6)
@@ -254,7 +254,9 @@ def test_running_away_is_growth_beyond_the_data_without_end():
     form = balanced._Plain(P)
 
     def path(*corners):
-        found = balanced._Path(form, np.array([1.5, 2.0, 3.0, corners[0]]))
+        found = balanced._Path(
+            form, balanced._Units(1.0, 1.0, 1), np.array([1.5, 2.0, 3.0, corners[0]])
+        )
         for t, corner in zip((1.0, 10.0, 100.0), corners[1:], strict=True):
             found.times.append(t)
             found.states.append(np.array([1.5, 2.0, 3.0, corner]))

@@ -7,6 +7,7 @@ import numpy as np
 from mfbook.flow import limit, trajectory
 from mfbook.flow.deep.drive import Path
 from mfbook.flow.deep.engine import Run
+from mfbook.flow.determinants import sign_has_changed
 from mfbook.flow.limit import DeepLimit
 from mfbook.flow.shallow.compiled import say_that_it_compiles
 from mfbook.flow.shallow.engine import Limits
@@ -39,7 +40,7 @@ def process(problem: Problem, arrays: tuple[np.ndarray, ...], options: Limits) -
             break
         path.advance(left)
         broken = _broken(path)
-    reason = broken or _named(path)
+    reason = broken or _left(run) or _named(path)
     points = [run.moments[rest.moment].state for rest in path.rests]
     if path.moments and (not path.rests or path.rests[-1].moment != len(path.moments) - 1):
         points.append(path.moments[-1].state)
@@ -67,6 +68,18 @@ def _broken(path: Path) -> str:
         return limit.NOT_SIMPLE
     if rest.rate and rest.rate < (1 - SIMPLE) * rest.top:
         return limit.NOT_EXCITED
+    return ""
+
+
+def _left(run: Run) -> str:
+    """How the end has left a set that the exact flow keeps, as rounding may lead out of it."""
+    path = run.path
+    if path.reason != trajectory.LOSS_REACHED:
+        return ""
+    if run.has_left([*(rest.moment for rest in path.rests), len(path.moments) - 1]):
+        return trajectory.ROUNDING
+    if sign_has_changed(run.arrays, run.factors(path.moments[-1].state)):
+        return trajectory.CROSSED
     return ""
 
 
