@@ -214,7 +214,7 @@ def _run(
     if len(arrays) <= 2:
         from mfbook.flow.shallow.engine import flow
     else:
-        from mfbook.flow.deep.engine import flow
+        from mfbook.flow.deep.flow import flow
     run = flow(problem, arrays, log10_scale=log10_scale, progress=progress, **options)
     if sign_has_changed(arrays, run.factors):
         return replace(run, converged=False, reason=CROSSED)

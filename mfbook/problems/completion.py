@@ -258,11 +258,13 @@ class MatrixCompletion(Printable, LeastSquares):
     def n_observed(self) -> int:
         return int(self.mask.sum())
 
+    @np.errstate(over="ignore")
     def residual(self, W: ArrayLike) -> np.ndarray:
         """W − M on the observed entries, zero elsewhere; (..., m, n) for W of shape (..., m, n)."""
         return np.where(self.mask, self._candidate(W) - self.values, 0.0)
 
-    def _gradient_of(self, residual: np.ndarray) -> np.ndarray:
+    @np.errstate(over="ignore")
+    def _gradient_at(self, W: np.ndarray, residual: np.ndarray) -> np.ndarray:
         return 2.0 * self.weight * residual
 
     @property

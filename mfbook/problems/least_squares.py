@@ -54,7 +54,7 @@ class LeastSquares(ABC):
     def residual(self, W: ArrayLike) -> np.ndarray: ...
 
     @abstractmethod
-    def _gradient_of(self, residual: np.ndarray) -> np.ndarray: ...
+    def _gradient_at(self, W: np.ndarray, residual: np.ndarray) -> np.ndarray: ...
 
     @property
     def weight(self) -> float:
@@ -62,18 +62,21 @@ class LeastSquares(ABC):
         return 0.5 if self.loss == "half" else 1.0 / self.n_observed
 
     def loss_value(self, W: ArrayLike) -> float | np.ndarray:
-        """f(W); an array over the leading axes of W where it has any."""
+        """f(W), inf beyond 1e308; an array over the leading axes of W where it has any."""
         return self._loss_of(self.residual(W))
 
     def gradient(self, W: ArrayLike) -> np.ndarray:
         """∇f(W), of the shape of W."""
-        return self._gradient_of(self.residual(W))
+        W = self._candidate(W)
+        return self._gradient_at(W, self.residual(W))
 
     def value_and_gradient(self, W: ArrayLike) -> tuple[float | np.ndarray, np.ndarray]:
         """f(W) and ∇f(W) from one evaluation of the residual."""
+        W = self._candidate(W)
         residual = self.residual(W)
-        return self._loss_of(residual), self._gradient_of(residual)
+        return self._loss_of(residual), self._gradient_at(W, residual)
 
+    @np.errstate(over="ignore")
     def _loss_of(self, residual: np.ndarray) -> float | np.ndarray:
         axes = tuple(range(-self._residual_ndim, 0))
         value = self.weight * np.square(residual).sum(axis=axes)

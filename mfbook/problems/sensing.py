@@ -83,10 +83,10 @@ class MatrixSensing(LeastSquares):
     def n_observed(self) -> int:
         return len(self.targets)
 
+    @np.errstate(over="ignore")
     def residual(self, W: ArrayLike) -> np.ndarray:
         """⟨X_l, W⟩ − y_l; (..., k) for W of shape (..., m, n)."""
-        W = self._candidate(W)
-        return self._measured(W) - self.targets
+        return self._measured(self._candidate(W)) - self.targets
 
     def measure(self, W: ArrayLike) -> np.ndarray:
         """⟨X_l, W⟩; (..., k) for W of shape (..., m, n)."""
@@ -94,20 +94,22 @@ class MatrixSensing(LeastSquares):
 
     def _measured(self, W: np.ndarray) -> np.ndarray:
         flat = W.reshape(*W.shape[:-2], -1)
-        return flat @ self.measurements.reshape(self.n_observed, -1).T
+        return _summed(flat, self.measurements.reshape(self.n_observed, -1).T)
 
     def adjoint(self, r: ArrayLike) -> np.ndarray:
         """Σ r_l X_l; (..., m, n) for r of shape (..., k)."""
         return self._adjoint(self._weights(r))
 
     def _adjoint(self, r: np.ndarray) -> np.ndarray:
-        flat = r @ self.measurements.reshape(self.n_observed, -1)
+        flat = _summed(r, self.measurements.reshape(self.n_observed, -1))
         return flat.reshape(*r.shape[:-1], *self.shape)
 
     @property
     def sizes(self) -> np.ndarray:
         """The norms ‖X_l‖_F."""
-        return np.linalg.norm(self.measurements, axis=(1, 2))
+        unit = _unit(self.measurements)
+        with np.errstate(over="ignore"):
+            return unit * np.linalg.norm(self.measurements / unit, axis=(1, 2))
 
     @cached_property
     def attainable(self) -> np.ndarray:
@@ -127,8 +129,31 @@ class MatrixSensing(LeastSquares):
         """One part, all rows and columns: measurements may link anything."""
         return [(np.arange(self.shape[0]), np.arange(self.shape[1]))]
 
-    def _gradient_of(self, residual: np.ndarray) -> np.ndarray:
-        return 2.0 * self.weight * self._adjoint(residual)
+    @np.errstate(over="ignore")
+    def _gradient_at(self, W: np.ndarray, residual: np.ndarray) -> np.ndarray:
+        found = 2.0 * self.weight * self._adjoint(residual)
+        if np.isfinite(found).all() or not np.isfinite(W).all():
+            return found
+        # A residual beyond double precision has no share in entries that it does not see.
+        unit = _unit(W, axis=(-2, -1))
+        residual = self._measured(W / unit) - self.targets / unit[..., 0]
+        return unit * (2.0 * self.weight * self._adjoint(residual))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(<{self.n_observed} measurements of {self.shape}>)"
+
+
+def _unit(array: np.ndarray, axis: int | tuple[int, ...] | None = None) -> np.ndarray:
+    """The largest power of 2 that is at most an entry; 1 where all are 0."""
+    size = np.abs(array).max(axis=axis, keepdims=axis is not None)
+    return np.where(size > 0, np.ldexp(1.0, np.frexp(size)[1] - 1), 1.0)
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def _summed(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """left @ right, where sums beyond double precision are inf and not the difference of two."""
+    found = left @ right
+    if np.isfinite(found).all() or not np.isfinite(left).all():
+        return found
+    of_left, of_right = _unit(left, axis=-1), _unit(right)
+    return (left / of_left) @ (right / of_right) * of_left * of_right

@@ -182,8 +182,10 @@ def _require_square(shape: tuple[int, int]) -> None:
 
 def _symmetric(name: str, array: np.ndarray, tol: float) -> np.ndarray:
     """The mean of the array and its transpose, where they differ by at most tol of the largest."""
-    gap = np.abs(array - array.T)
-    largest = np.nanmax(np.abs(array), initial=0.0)
+    # In units, so that no difference leaves double precision.
+    unit = np.ldexp(1.0, np.frexp(np.nanmax(np.abs(array), initial=0.0))[1] - 1)
+    gap = np.abs(array / unit - array.T / unit)
+    largest = np.nanmax(np.abs(array), initial=0.0) / unit
     if (gap > tol * largest).any():
         i, j = _first(gap > tol * largest)
         raise ValueError(

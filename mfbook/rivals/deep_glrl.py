@@ -11,7 +11,7 @@ from mfbook.models import model_of, require_layers
 from mfbook.problems.checks import real_number
 from mfbook.problems.fit import LOSS_TOL, size_of_data
 from mfbook.problems.protocols import Problem
-from mfbook.rivals.glrl import escape_within_a_part, greedy_path
+from mfbook.rivals.glrl import escape_within_a_part, greedy_path, step_number
 
 
 def deep_glrl(
@@ -59,8 +59,8 @@ def deep_glrl(
     TypeError
         no problem, options that are no numbers.
     ValueError
-        ε not positive or so small that a plateau leaves double precision, a depth below 2, a
-        max_rank out of range.
+        ε not positive, above 1e50, or so small that a plateau leaves double precision, a depth
+        below 2, a max_rank out of range.
 
     Notes
     -----
@@ -94,7 +94,7 @@ def deep_glrl(
     m, n = problem.shape
     because = "infinite depth never turns the singular vectors that a phase is given"
     depth = real_number("depth", depth, least=2, because=because)
-    eps = real_number("eps", eps, above=0, because="at 0 the flow never leaves a saddle")
+    eps = step_number(eps)
     added = np.log(eps) + np.log(size_of_data(problem) or 1.0)
     U, log_sizes, V = np.zeros((m, 0)), np.zeros(0), np.zeros((n, 0))
 

@@ -15,6 +15,9 @@ from mfbook.problems.fit import LOSS_TOL, excess, fit_of, fits, gradient, size_o
 from mfbook.problems.protocols import Problem
 from mfbook.theory.measures import numerical_rank
 
+# The largest ε: the flow takes fourth powers of what is appended, in units of the data.
+LARGEST_EPS = 1e50
+
 
 def glrl(
     problem: Problem,
@@ -59,7 +62,7 @@ def glrl(
     TypeError
         no problem, options that are no numbers.
     ValueError
-        ε not positive, or a max_rank out of range.
+        ε not positive or above 1e50, or a max_rank out of range.
 
     Notes
     -----
@@ -86,10 +89,10 @@ def glrl(
     Li, Luo & Lyu 2021, Algorithm 1 and Definition 5.1; Bai, Zhao & Zhang 2024, Figure 4 h.
     """
     model = model_of(problem)
-    eps = real_number("eps", eps, above=0, because="at 0 the flow never leaves a saddle")
+    eps = step_number(eps)
     # [A; Bᵀ] as (A, Bᵀ), or U alone.
     pieces = list(model.tall(model.zeros(problem.shape, 0)))
-    length = np.sqrt(eps / len(pieces) * size_of_data(problem))
+    length = np.sqrt(eps / len(pieces)) * np.sqrt(size_of_data(problem))
     zeros: list[list[np.ndarray]] = []
 
     def phase(W: np.ndarray) -> tuple[Trajectory, np.ndarray]:
@@ -107,6 +110,12 @@ def glrl(
         return run, model.product(model.from_tall(pieces))
 
     return greedy_path(problem, phase, max_rank, loss_tol)
+
+
+def step_number(eps: float) -> float:
+    """ε as a float, or what is wrong with it."""
+    because = "it is the size of a small step, and at 0 the flow never leaves a saddle"
+    return real_number("eps", eps, above=0, most=LARGEST_EPS, because=because)
 
 
 def greedy_path(

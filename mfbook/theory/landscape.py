@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 
 from mfbook.models import Model, model_of, two_factors
 from mfbook.problems.checks import real_number
-from mfbook.problems.fit import excess, fits, gradient, size_of_data
+from mfbook.problems.fit import excess, fits, gradient, require_size, size_of_data
 from mfbook.problems.protocols import Problem, is_symmetric
 
 #: Where `relative_gradient` is at most this, a point counts as critical.
@@ -88,6 +88,7 @@ def _point(problem: Problem, factors: Sequence[ArrayLike]) -> tuple[Model, tuple
     """The problem's model and one point of its landscape."""
     model = model_of(problem)
     arrays = model.one_run(problem, factors, "the landscape is that of")
+    require_size(problem)
     with np.errstate(over="ignore", invalid="ignore"):
         _in_range("product", np.square(model.product(arrays)))
     return model, arrays

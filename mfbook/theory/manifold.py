@@ -100,6 +100,12 @@ class InvariantManifold(Printable):
     def project(self, factors: Sequence[ArrayLike]) -> tuple[np.ndarray, np.ndarray]:
         """The nearest point of the manifold, in the Frobenius norm of (A, B)."""
         A, B = self._two(factors)
+        unit = _unit(A, B)
+        near_A, near_B = self._nearest(A / unit, B / unit)
+        with np.errstate(over="ignore"):
+            return unit * near_A, unit * near_B
+
+    def _nearest(self, A: np.ndarray, B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         A, B = A @ self._projector, self._projector @ B
         if self.rows is not None and self.cols is not None:
             A[np.setdiff1d(np.arange(len(A)), self.rows)] = 0.0
@@ -108,8 +114,11 @@ class InvariantManifold(Printable):
 
     def distance(self, factors: Sequence[ArrayLike]) -> float:
         """Frobenius distance of (A, B) from the manifold; 0 on it."""
-        (A, B), (near_A, near_B) = self._two(factors), self.project(factors)
-        return float(np.hypot(np.linalg.norm(A - near_A), np.linalg.norm(B - near_B)))
+        A, B = self._two(factors)
+        unit = _unit(A, B)
+        near_A, near_B = self._nearest(A / unit, B / unit)
+        parts = np.linalg.norm(A / unit - near_A), np.linalg.norm(B / unit - near_B)
+        return unit * float(np.hypot(*parts))
 
     def _two(self, factors: Sequence[ArrayLike]) -> tuple[np.ndarray, np.ndarray]:
         two = in_order(factors)
@@ -134,3 +143,9 @@ class InvariantManifold(Printable):
     def __repr__(self) -> str:
         where = "" if self.rows is None else f", rows {self.rows}, columns {self.cols}"
         return f"InvariantManifold(k = {self.k}{where})"
+
+
+def _unit(A: np.ndarray, B: np.ndarray) -> float:
+    """The largest power of 2 that is at most an entry, so that no square leaves the numbers."""
+    size = max(float(np.abs(A).max(initial=0.0)), float(np.abs(B).max(initial=0.0)))
+    return float(np.ldexp(1.0, np.frexp(size)[1] - 1)) if size > 0 else 1.0

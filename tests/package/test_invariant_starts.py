@@ -17,14 +17,7 @@ from mfbook.flow.limit import deep_limit
 from mfbook.flow.trajectory import ADVICE, CROSSED, ROUNDING
 from mfbook.models import product, small_init
 from mfbook.problems import MatrixCompletion, MatrixSensing, SymmetricSensing
-
-
-def orthogonal(rng, n):
-    return np.linalg.qr(rng.standard_normal((n, n)))[0]
-
-
-def full(M):
-    return MatrixCompletion(M, np.ones(np.shape(M), dtype=bool))
+from tests.package.given import full, orthogonal
 
 
 def with_eigenvalues(Q, w):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from mfbook.flow import limit, trajectory
+from mfbook.flow import greedy_path, trajectory
 from mfbook.flow.deep.drive import Path
 from mfbook.flow.deep.engine import Run
-from mfbook.flow.limit import DeepLimit
+from mfbook.flow.determinants import sign_has_changed
+from mfbook.flow.greedy_path import DeepLimit
 from mfbook.flow.shallow.compiled import say_that_it_compiles
 from mfbook.flow.shallow.engine import Limits
 from mfbook.problems.protocols import Problem
@@ -39,7 +40,7 @@ def process(problem: Problem, arrays: tuple[np.ndarray, ...], options: Limits) -
             break
         path.advance(left)
         broken = _broken(path)
-    reason = broken or _named(path)
+    reason = broken or _left(run) or _named(path)
     points = [run.moments[rest.moment].state for rest in path.rests]
     if path.moments and (not path.rests or path.rests[-1].moment != len(path.moments) - 1):
         points.append(path.moments[-1].state)
@@ -64,9 +65,21 @@ def _broken(path: Path) -> str:
         return ""
     rest = path.rests[-1]
     if rest.second >= (1 - SIMPLE) * rest.top:
-        return limit.NOT_SIMPLE
+        return greedy_path.NOT_SIMPLE
     if rest.rate and rest.rate < (1 - SIMPLE) * rest.top:
-        return limit.NOT_EXCITED
+        return greedy_path.NOT_EXCITED
+    return ""
+
+
+def _left(run: Run) -> str:
+    """How the end has left a set that the exact flow keeps, as rounding may lead out of it."""
+    path = run.path
+    if path.reason != trajectory.LOSS_REACHED:
+        return ""
+    if run.has_left([*(rest.moment for rest in path.rests), len(path.moments) - 1]):
+        return trajectory.ROUNDING
+    if sign_has_changed(run.arrays, run.factors(path.moments[-1].state)):
+        return trajectory.CROSSED
     return ""
 
 
@@ -74,7 +87,8 @@ def _named(path: Path) -> str:
     """The reason of a run, in the words of the process."""
     if path.reason == trajectory.STUCK:
         levels = path.moments[-1].state.levels
-        return limit.NO_BLOW_UP if levels and 0 not in levels[0].widths else limit.NO_WIDTH
+        in_use = not levels or 0 in levels[0].widths
+        return greedy_path.NO_WIDTH if in_use else greedy_path.NO_BLOW_UP
     return path.end
 
 

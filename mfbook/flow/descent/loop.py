@@ -40,8 +40,11 @@ FEW_ENTRIES, FEW_SHARE = 64, 0.3
 # gradient descent with a step below 2 / (largest curvature) never increases the loss, and the
 # factor leaves room for the harmless overshoot of a step slightly above it.
 DIVERGENCE_FACTOR = 1e3
+LARGEST = np.finfo(float).max
 
 
+# A run that diverges may leave double precision in one step, which its loss tells.
+@np.errstate(over="ignore", invalid="ignore")
 def gradient_descent(
     problem: Problem | Sequence[EntryProblem],
     factors: Sequence[ArrayLike],
@@ -65,8 +68,8 @@ def gradient_descent(
         U ← U − lr · ∇f(U Uᵀ) U;
 
     a run also ends where its loss is the least that U Uᵀ can have. Time along the run is lr ×
-    iterations, the time of gradient flow. A run is stopped as diverged when its loss is no longer
-    finite or has grown a thousandfold.
+    iterations, the time of gradient flow. A run is stopped as diverged when its loss has grown a
+    thousandfold, or is beyond double precision and recorded as inf; then its W may hold inf or nan.
 
     Leading axes of the factors are separate runs (seeds, scales), advanced together; a sequence
     of completion problems of one shape runs along the first of these axes. Each run stops by
@@ -94,7 +97,8 @@ def gradient_descent(
         other than completion problems.
     ValueError
         lr ≤ 0, limits that are negative or not finite, max_records below 2, factors that do not
-        multiply to the problem's shape, are not finite or hold no run.
+        multiply to the problem's shape, are not finite, hold no run, or have a loss beyond double
+        precision.
 
     Examples
     --------
@@ -134,8 +138,14 @@ def gradient_descent(
         value, G = loss.excess_and_gradient(W, alive)
         if judged is not None:
             value = judged
+        value = np.where(np.isnan(value), np.inf, value)
         if iteration == 0:
-            bound = DIVERGENCE_FACTOR * (value + least)
+            if np.isinf(value).any():
+                raise ValueError(
+                    "the factors must have a loss in double precision, but it is beyond 1e308; "
+                    "start from smaller ones"
+                )
+            bound = np.minimum(DIVERGENCE_FACTOR * (value + least), LARGEST)
             goal = loss.goals(loss_tol, value)
         reached = value <= goal
         diverged = ~(value <= bound)
@@ -146,7 +156,7 @@ def gradient_descent(
             stops |= least_reached
         gradients = model.gradients(arrays, G)
         if records.due(iteration) or iteration == max_iters or stops.any():
-            norm = _norms(gradients)
+            norm = np.nan_to_num(_norms(gradients), nan=np.inf, posinf=np.inf)
             records.update(alive, W, value + least[alive], norm)
             if records.due(iteration):
                 records.keep(iteration)
@@ -165,8 +175,7 @@ def gradient_descent(
         if iteration == max_iters:
             break
         if walk is None:
-            with np.errstate(over="ignore", invalid="ignore"):
-                arrays = [array - step * g for array, g in zip(arrays, gradients, strict=True)]
+            arrays = [array - step * g for array, g in zip(arrays, gradients, strict=True)]
             done += 1
             iteration += 1
         else:
@@ -410,7 +419,8 @@ class _Recorded:
             return batch
         # A run that stopped before the last of its batch repeats its end point from there on.
         path: tuple[Any, ...] = slice(None), *run
-        moving = np.flatnonzero(np.diff(batch.loss[path]))
+        loss = batch.loss[path]
+        moving = np.flatnonzero(loss[1:] != loss[:-1])
         there: tuple[Any, ...] = slice(moving[-1] + 2 if moving.size else 1), *run
         return replace(
             batch,
@@ -451,6 +461,7 @@ class _Interpolation:
     steps: np.ndarray
     batch: tuple[int, ...]
 
+    @np.errstate(over="ignore", invalid="ignore")
     def __call__(self, at: float) -> np.ndarray:
         path, iterations, count = self.path, self.iterations, len(self.iterations)
         position = np.clip(np.broadcast_to(at / self.steps, self.batch), 0, iterations[-1])
