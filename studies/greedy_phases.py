@@ -229,7 +229,7 @@ def balanced_start(seed: int) -> np.ndarray:
 
 
 @cache
-def greedy_line(pieces: int = 1000) -> np.ndarray:
+def greedy_line() -> np.ndarray:
     """Points along the greedy path, equally spaced in each phase by the length of the way."""
     points = []
     for run in mf.glrl(paper_problem(PROBLEM), **FIGURE_OPTIONS).trajectories:
@@ -237,7 +237,7 @@ def greedy_line(pieces: int = 1000) -> np.ndarray:
         times = np.unique(np.concatenate(between))
         W = np.array([run.W_at(t).ravel() for t in times])
         way = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(W, axis=0), axis=1))])
-        even = np.interp(np.linspace(0, way[-1], pieces), way, times)
+        even = np.interp(np.linspace(0, way[-1], 1000), way, times)
         points += [run.W_at(t).ravel() for t in even]
     return np.array(points)
 

@@ -143,9 +143,9 @@ def two_factors(layers: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return A, rest[-1]
 
 
-def top_values(A: np.ndarray, B: np.ndarray, count: int = 10) -> list[float]:
+def top_values(A: np.ndarray, B: np.ndarray) -> list[float]:
     s = np.linalg.svd(np.linalg.qr(A)[1] @ np.linalg.qr(B.T)[1].T, compute_uv=False)
-    return [rounded(x) for x in s[:count]]
+    return [rounded(x) for x in s[:10]]
 
 
 def start_of(problem: mf.MatrixCompletion, depth: int, width: int) -> tuple[Any, float]:

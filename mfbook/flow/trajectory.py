@@ -347,18 +347,18 @@ class _Runs:
         return self.runs[run]
 
 
-def resting_times(gradient_norm: np.ndarray, prominence: float = 10.0) -> list[int]:
+def resting_times(gradient_norm: np.ndarray) -> list[int]:
     """Indices at which a run rests: minima of the gradient norm, and the last index.
 
-    A minimum counts if the norm rises by the factor `prominence` on both sides of it; the start
-    counts if the norm rises by that factor after it, because a run from a tiny initialization
-    starts next to the saddle at zero.
+    A minimum counts if the norm rises tenfold on both sides of it; the start counts if the norm
+    rises tenfold after it, because a run from a tiny initialization starts next to the saddle at
+    zero.
 
     >>> resting_times(np.array([1e-6, 1.0, 1e-3, 0.5, 0.4, 0.5, 1e-9]))
     [0, 2, 6]
     """
     log = np.log(np.maximum(gradient_norm, np.finfo(float).tiny))
-    threshold = np.log(prominence)
+    threshold = np.log(10.0)
     rests: list[int] = []
     low, high, at = log[0], -np.inf, 0
     falling = True
