@@ -67,6 +67,10 @@ class MatrixCompletion(Printable, LeastSquares):
     (0.0, 1.6666666666666665)
     >>> problem.gradient([[0, 2], [1, 6]]).round(3).tolist()
     [[-0.667, 0.0], [-1.333, 0.0]]
+
+    References
+    ----------
+    Bai, Zhao & Zhang 2024, Eq. 2; Li, Luo & Lyu 2021, Section 3; Arora et al. 2019.
     """
 
     _residual_ndim = 2

@@ -35,7 +35,7 @@ class InvariantManifold(Printable):
     basis
         (k, h) array whose rows are α_1, …, α_k, linearly independent; k = 0 gives {0}.
     mask
-        (m, n) boolean array, for ω_k.
+        (m, n) boolean array, or a completion problem, for ω_k.
     component
         index into `components(mask)`, for ω_k.
 
@@ -56,6 +56,10 @@ class InvariantManifold(Printable):
     >>> A, B = inside.project((np.ones((2, 2)), np.ones((2, 2))))
     >>> A.tolist(), B.tolist()
     ([[1.0, 0.0], [0.0, 0.0]], [[1.0, 0.0], [0.0, 0.0]])
+
+    References
+    ----------
+    Bai, Zhao & Zhang 2024, Propositions 1 and 2, in the reading of their proofs.
     """
 
     def __init__(
@@ -98,7 +102,11 @@ class InvariantManifold(Printable):
         return len(self.basis)
 
     def project(self, factors: Sequence[ArrayLike]) -> tuple[np.ndarray, np.ndarray]:
-        """The nearest point of the manifold, in the Frobenius norm of (A, B)."""
+        """The nearest point (A', B') of the manifold, in the Frobenius norm of (A, B).
+
+        Raises ValueError for other than two factors, and for shapes that do not fit the basis or
+        the mask.
+        """
         A, B = self._two(factors)
         unit = _unit(A, B)
         near_A, near_B = self._nearest(A / unit, B / unit)
@@ -113,7 +121,7 @@ class InvariantManifold(Printable):
         return A, B
 
     def distance(self, factors: Sequence[ArrayLike]) -> float:
-        """Frobenius distance of (A, B) from the manifold; 0 on it."""
+        """Frobenius distance of (A, B) from the manifold; 0 on it. Raises what `project` does."""
         A, B = self._two(factors)
         unit = _unit(A, B)
         near_A, near_B = self._nearest(A / unit, B / unit)

@@ -88,6 +88,13 @@ def gradient_descent(
         the most points that are kept along the path, beside its end (fewer for large batches;
         the spacing doubles whenever they are full).
 
+    Returns
+    -------
+    Trajectory
+        W, loss and gradient at the iterations that are kept, with straight lines between them in
+        `W_at`, and the factors at the end; `n_steps` counts iterations, and one run of a batch is
+        `trajectory[k]`.
+
     Raises
     ------
     TypeError
@@ -106,6 +113,10 @@ def gradient_descent(
     >>> run = gradient_descent(problem, (1e-4 * A, 1e-4 * B), lr=0.05)
     >>> run.converged, run.reason, round(float(run.W[1, 1]), 2)
     (True, 'loss reached', 5.95)
+
+    References
+    ----------
+    Bai, Zhao & Zhang 2024, Section B.1; Arora et al. 2019; Li, Luo & Lyu 2021.
     """
     loss = StackedLoss(problem)
     model = model_of(loss.example)
