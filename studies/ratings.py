@@ -26,6 +26,7 @@ import mfbook as mf
 from studies import full_width, movielens, soft_impute
 from studies.movielens import SHAPE, Ratings
 from studies.provenance import provenance, versions
+from studies.rounding import rounded
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "book" / "beyond" / "ratings.json"
@@ -72,10 +73,6 @@ LEGEND = {
     "each method at its chosen stop",
     "seconds": "of processor time, on one core",
 }
-
-
-def rounded(x: float, digits: int = 4) -> float:
-    return float(f"{x:.{digits}g}")
 
 
 class Split:
