@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mfbook.flow.run import SMALLEST_LOG10_SCALE
 from mfbook.flow.shallow.units import units_of
 from mfbook.flow.trajectory import (
     LOSS_REACHED,
@@ -67,6 +68,8 @@ CREEPING = 1e-3
 # derivatives as well: what they feel of the fast ones then is of the third order.
 DIFFERENCE = 1e-7
 LARGEST_LOG10_TIME = 290.0
+# And below depth 2, where small singular values have fast vectors.
+LARGEST_LOG10_PACE = 150.0
 # A start may be so many times as large as the data: fourth powers of W are summed.
 LARGEST_START = 1e50
 
@@ -134,8 +137,9 @@ def end_to_end_flow(
         no problem, what is no array of numbers, options that are no numbers.
     ValueError
         W0 of another shape or zero, a depth below 1, a start so small that its plateau leaves
-        double precision (times near α^{−(1−2/N)} for ‖W(0)‖ = α), or 10^50 times as large as the
-        data, and data whose squares leave double precision.
+        double precision (times near α^{−(1−2/N)} for ‖W(0)‖ = α) or, below depth 2, that its
+        vectors turn too fast; one that is 10^50 times as large as the data, an exponent of
+        the scale below -1e9, and data whose squares leave double precision.
 
     Notes
     -----
@@ -181,7 +185,7 @@ def end_to_end_flow(
             "for ever; give a direction, for example a product of small_init"
         )
     depth = real_number("depth", depth, least=1, infinite=True)
-    log10_scale = real_number("log10_scale", log10_scale)
+    log10_scale = real_number("log10_scale", log10_scale, least=SMALLEST_LOG10_SCALE)
     loss_tol = real_number("loss_tol", loss_tol, least=0)
     rtol = real_number("rtol", rtol, least=1e-12, most=1e-2)
     t_max = real_number("t_max", t_max, least=0, infinite=True)
@@ -262,6 +266,11 @@ def _units(problem: Problem, depth: float, log_sizes: np.ndarray, name: str) -> 
             f"double precision; take a smaller {name}, for a start below 10^{most / ten:.0f}"
         )
     longest = -(1 - 2 / depth) * float(log_sizes.min() - units.log_W) / ten
+    if longest < -LARGEST_LOG10_PACE:
+        raise ValueError(
+            f"the smallest singular vectors of this start turn 10^{-longest:.0f} times as fast as "
+            f"others; take a larger {name}, or depth 2, where all turn alike"
+        )
     if max(longest, longest - np.log10(units.rate)) > LARGEST_LOG10_TIME:
         raise ValueError(
             f"the plateau of this start lasts about 10^{longest - np.log10(units.rate):.0f}, and "
