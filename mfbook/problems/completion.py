@@ -32,6 +32,7 @@ class MatrixCompletion(Printable, LeastSquares):
     the residual r_ij = W_ij − M_ij on Ω, and 0 elsewhere, the loss is
 
         loss="mean":  f(W) = (1/N) Σ r_ij²     (Bai, Zhao & Zhang 2024, Eq. 2)
+
         loss="half":  f(W) = ½ Σ r_ij²         (Li, Luo & Lyu 2021; Arora et al. 2019)
 
     The stored `values` are NaN where nothing was observed, so that no computation can look there.

@@ -349,7 +349,9 @@ def _fits_beside(problem: Problem, arrays: tuple[np.ndarray, ...], tol: float) -
 
 def _gradient_unit(problem: Problem) -> float:
     """2c √(Σ y_l² ‖X_l‖_F²): the size of ∇f(0), were no two of its terms to cancel."""
-    return float(2 * problem.weight * np.linalg.norm(problem.targets * problem.sizes))
+    terms = problem.targets * problem.sizes
+    largest = float(np.abs(terms).max()) or 1.0
+    return float(2 * problem.weight * largest * np.linalg.norm(terms / largest))
 
 
 def _size(problem: Problem, W: np.ndarray) -> float:

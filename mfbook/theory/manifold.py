@@ -27,8 +27,9 @@ DEPENDENT = 1e-10
 class InvariantManifold(Printable):
     r"""Ω_k(α_1, …, α_k), or ω_k of one connected component of a mask: a linear subspace.
 
-    Ω_k = {(A, B) : a_i, b_j ∈ span{α_1, …, α_k} for all rows a_i of A, columns b_j of B}
-    ω_k = {(A, B) ∈ Ω_k : a_i = 0 for rows i, b_j = 0 for columns j outside the component}
+        Ω_k = {(A, B) : a_i, b_j ∈ span{α_1, …, α_k} for all rows a_i of A, columns b_j of B}
+
+        ω_k = {(A, B) ∈ Ω_k : a_i = 0 for rows i, b_j = 0 for columns j outside the component}
 
     Parameters
     ----------
