@@ -189,7 +189,7 @@ def gradient_flow(
 
     References
     ----------
-    The flow: Bai, Zhao & Zhang 2024, Section 2; Arora et al. 2019; Li, Luo & Lyu 2021, Eq. 1. The
+    The flow: Bai, Zhao & Zhang 2024, Eq. 3; Arora et al. 2019; Li, Luo & Lyu 2021, Eq. 1. The
     steps: Luan & Ostermann 2014; Sommeijer, Shampine & Verwer 1998.
     """
     arrays = _starts(problem, factors)
