@@ -41,6 +41,16 @@ class GreedyPath(Printable):
     iterations
         what each phase took: gradients of a flow, sweeps of alternating least squares, 1 for an
         atom of a pursuit.
+
+    Examples
+    --------
+    >>> import mfbook as mf
+    >>> path = mf.glrl(mf.MatrixCompletion.from_text("2 ?; ? 1"))
+    >>> [W.round(3).tolist() for W in path.critical_points]
+    [[[0.0, 0.0], [0.0, 0.0]], [[2.0, 0.0], [0.0, 0.0]], [[2.0, 0.0], [0.0, 1.0]]]
+    >>> stopped = mf.glrl(mf.MatrixCompletion.from_text("2 ?; ? 1"), max_rank=1)
+    >>> stopped.converged, stopped.advice
+    (False, 'raise max_rank; min(m, n) is always enough')
     """
 
     # What to do next where it is not a flow that stopped short.
@@ -80,6 +90,16 @@ class DeepLimit(GreedyPath):
         True where W is a global minimum, and every hypothesis held on the way.
     reason
         why it ended: the hypothesis that failed, where one did; `advice` says what to do next.
+
+    Examples
+    --------
+    One entry, and three factors of size α: da/dt = a² (1 − a³) leaves a = α after a time near 1/α.
+
+    >>> import mfbook as mf
+    >>> problem = mf.MatrixCompletion.from_text("1", loss="half")
+    >>> limit = mf.deep_limit(problem, ([[1.0]], [[1.0]], [[1.0]]))
+    >>> limit.ranks, [round(s, 6) for s in limit.waiting_times]
+    ((0, 1), [1.0])
     """
 
     ADVICE: ClassVar[dict[str, str]] = {

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from mfbook.flow.greedy_path import DeepLimit
-from mfbook.flow.run import LARGEST_RTOL, SMALLEST_RTOL, require_moving
+from mfbook.flow.run import LARGEST_RTOL, SMALLEST_RTOL, in_own_unit, require_moving
 from mfbook.models import factors_of, require_layers
 from mfbook.problems.checks import real_number, whole_number
 from mfbook.problems.fit import require_size
@@ -17,6 +18,9 @@ from mfbook.problems.protocols import Problem
 
 if TYPE_CHECKING:
     from mfbook.flow.shallow.engine import Limits
+
+# Waiting times are numbers in double precision, with some room for the data's.
+LARGEST_LOG10_TIME = 150.0
 
 
 def deep_limit(
@@ -102,7 +106,11 @@ def deep_limit(
     # The engine is compiled code, and Numba takes half a second to import.
     from mfbook.flow.deep.process import process
 
-    return process(problem, arrays, options)
+    arrays, power = in_own_unit(arrays)
+    found = process(problem, arrays, options)
+    # The flow of Φ has degree N: directions that are c times as large blow up at c^−(N−2) s*.
+    unit = 2.0 ** (-power * (len(arrays) - 2))
+    return replace(found, waiting_times=tuple(unit * waited for waited in found.waiting_times))
 
 
 def _checked(problem: Problem, factors: Sequence[ArrayLike]) -> tuple[np.ndarray, ...]:
@@ -121,4 +129,11 @@ def _checked(problem: Problem, factors: Sequence[ArrayLike]) -> tuple[np.ndarray
             f"{arrays[0].shape[:-2]}; call it once a start"
         )
     require_moving(arrays)
+    largest = max(float(np.abs(array).max()) for array in arrays)
+    if abs(np.log10(largest)) * (len(arrays) - 2) > LARGEST_LOG10_TIME:
+        raise ValueError(
+            f"the directions must be of a size whose power {2 - len(arrays)}, which waiting times "
+            f"follow, is a number in double precision, but the largest entry is {largest:g}; scale "
+            "all layers alike, for nothing else depends on it"
+        )
     return arrays

@@ -21,9 +21,14 @@ if TYPE_CHECKING:
 MAX_STEPS = 50_000
 SMALLEST_RTOL, LARGEST_RTOL = 1e-9, 1e-2
 
-# The flow cubes the factors, in units of the data, and squares of residuals are summed: log₁₀ of a
-# start's largest entry may exceed that of the data's root by the first, and the second.
-LARGEST_LOG10_FACTOR, LARGEST_LOG10_ENTRY = 50.0, 76.5
+# log₁₀ of the largest force on the factors, of size W^(2−1/N) in units of the data, and of the
+# largest measurement of W: both are squared, and summed.
+LARGEST_LOG10_FORCE, LARGEST_LOG10_W = 150.0, 153.0
+# A logarithm of the scale beyond this is rounded by so much that factors would be wrong by 1e-6.
+SMALLEST_LOG10_SCALE = -1e9
+# Where the product of directions would be larger than this, or smaller than its inverse, an engine
+# is given them in a unit of their own; and layers are no further apart.
+LARGEST_LOG10_PRODUCT, FURTHEST_APART = 100.0, 1e100
 
 
 def gradient_flow(
@@ -69,7 +74,7 @@ def gradient_flow(
         any inner widths, or (U_0,) of shape (d, h) for a symmetric problem; leading axes are
         separate runs.
     log10_scale
-        log₁₀ α, any finite number; an array over the leading axes gives each run its own.
+        log₁₀ α, from -1e9 on; an array over the leading axes gives each run its own.
     loss_tol
         stop where the loss above its least is this share of f(0) − min f (or the rounding of the
         data, if larger); of the loss at the start, where zero fits the data.
@@ -108,8 +113,8 @@ def gradient_flow(
     ValueError
         one factor, unless the problem is symmetric; shapes that do not fit, entries that are not
         finite, factors that are all zero, or two zero ones of three or more (a saddle: the flow
-        stays there), a scale that is not finite, an rtol out of range, limits that are negative,
-        data whose squares leave double precision.
+        stays there), layers of sizes more than 1e100 apart, a scale out of range, an rtol out of
+        range, limits that are negative, data or a start whose squares leave double precision.
 
     Notes
     -----
@@ -138,8 +143,7 @@ def gradient_flow(
     depend on the scale. What it has of a component that is not complete, or of pairs with equal
     singular values, may drown in what it has of others, where both have columns already: then the
     observed entries are fitted, but signs between components are those of rounding, and the run
-    returns with
-    `converged=False` and says so. No line of progress is shown.
+    returns with `converged=False` and says so. No line of progress is shown.
 
     Layers with more than 1,000 entries in all are followed by products of layers alone, explicitly
     and in Krylov spaces, meant for rtol near 1e-4. Where plateaus last longer than some thousand
@@ -182,6 +186,11 @@ def gradient_flow(
     (inf, 998)
     >>> bool(abs(deep.W_at(0.0, phase=1)).max() < 50 < abs(deep.W_at(1.0, phase=1)).max())
     True
+
+    References
+    ----------
+    The flow: Bai, Zhao & Zhang 2024, Eq. 3; Arora et al. 2019; Li, Luo & Lyu 2021, Eq. 1. The
+    steps: Luan & Ostermann 2014; Sommeijer, Shampine & Verwer 1998.
     """
     arrays = _starts(problem, factors)
     scales = _scales(log10_scale)
@@ -215,6 +224,8 @@ def _run(
         from mfbook.flow.shallow.engine import flow
     else:
         from mfbook.flow.deep.flow import flow
+    arrays, power = in_own_unit(arrays)
+    log10_scale += power * float(np.log10(2.0))
     run = flow(problem, arrays, log10_scale=log10_scale, progress=progress, **options)
     if sign_has_changed(arrays, run.factors):
         return replace(run, converged=False, reason=CROSSED)
@@ -234,7 +245,10 @@ def _starts(problem: Problem, factors: Sequence[ArrayLike]) -> tuple[np.ndarray,
 
 
 def require_moving(arrays: Sequence[np.ndarray]) -> None:
-    """Raise at zero: a rest of U Uᵀ, of two factors that are zero, of more if two of them are."""
+    """Raise at zero: a rest of U Uᵀ, of two factors that are zero, of more if two of them are.
+
+    Or where layers are so far apart in size that some would count as zero beside others.
+    """
     zero = np.sum([~array.any(axis=(-2, -1)) for array in arrays], axis=0)
     if (zero >= min(len(arrays), 2)).any():
         those = f"{zero.max()} factors are zero" if len(arrays) > 2 else "the factors are zero"
@@ -242,17 +256,44 @@ def require_moving(arrays: Sequence[np.ndarray]) -> None:
             f"{those}, and zero is a critical point: the flow stays there for ever; "
             "give directions, for example small_init(problem, rng=0)"
         )
+    sizes = np.array([np.abs(array).max(axis=(-2, -1)) for array in arrays])
+    least = np.where(sizes > 0, sizes, np.inf).min(axis=0)
+    if len(arrays) > 2 and (least < sizes.max(axis=0) / FURTHEST_APART).any():
+        raise ValueError(
+            f"layers must be of sizes at most {FURTHEST_APART:g} apart, so that their squares "
+            f"are numbers in double precision beside each other, but their largest entries are "
+            f"{', '.join(f'{size:.2g}' for size in sizes.reshape(len(arrays), -1).max(axis=1))}; "
+            "take a larger one where it is tiny, or exact zeros"
+        )
 
 
 def _scales(log10_scale: float | ArrayLike) -> np.ndarray:
     """log₁₀ α, one number or one a run."""
     because = (
-        "a scale of 0 is no start, zero is a saddle that the flow never leaves; any finite number "
-        "will do, -10000 too"
+        "a scale of 0 is no start, zero is a saddle that the flow never leaves; any number from "
+        "-1e9 on will do, -10000 too"
     )
     if np.ndim(log10_scale) == 0:
-        return np.array(real_number("log10_scale", log10_scale, because=because))
-    return real_array("log10_scale", log10_scale, finite=True)
+        scale = real_number("log10_scale", log10_scale, least=SMALLEST_LOG10_SCALE, because=because)
+        return np.array(scale)
+    scales = real_array("log10_scale", log10_scale, finite=True)
+    if scales.size:
+        real_number("log10_scale", scales.min(), least=SMALLEST_LOG10_SCALE, because=because)
+    return scales
+
+
+def in_own_unit(arrays: tuple[np.ndarray, ...]) -> tuple[tuple[np.ndarray, ...], int]:
+    """Directions whose product is a number in double precision, and k, where 2^k is their unit.
+
+    >>> (direction,), power = in_own_unit((np.array([[3e200]]),))
+    >>> power, float(direction[0, 0] * 2.0**power)
+    (666, 3e+200)
+    """
+    largest = max(float(np.abs(array).max()) for array in arrays)
+    if len(arrays) * abs(np.log10(largest)) <= LARGEST_LOG10_PRODUCT:
+        return arrays, 0
+    power = int(np.frexp(largest)[1])
+    return tuple(np.ldexp(array, -power) for array in arrays), power
 
 
 def _axes(A: np.ndarray, scales: np.ndarray) -> tuple[int, ...]:
@@ -268,13 +309,17 @@ def _axes(A: np.ndarray, scales: np.ndarray) -> tuple[int, ...]:
 def _require_scale(problem: Problem, arrays: tuple[np.ndarray, ...], scales: np.ndarray) -> None:
     require_size(problem)
     largest = scales.max() + np.log10(max(np.abs(array).max() for array in arrays))
-    size = float(np.abs(problem.targets).max()) or 1.0
-    share = 2 / len(arrays)
-    most = share * min(LARGEST_LOG10_FACTOR + 0.5 * np.log10(size), LARGEST_LOG10_ENTRY)
+    measurement = float(problem.sizes.max()) or 1.0
+    size = (float(np.abs(problem.targets).max()) or 1.0) / measurement
+    depth = max(len(arrays), 2)  # W = U Uᵀ is of degree 2 as well
+    most = min(
+        LARGEST_LOG10_FORCE / (2 * depth - 1) + np.log10(size) / depth,
+        (LARGEST_LOG10_W - np.log10(measurement)) / depth,
+    )
     if largest > most:
         raise ValueError(
             f"the start has entries near 10^{largest:.0f}, whose products leave double precision; "
-            f"keep log10_scale + log10(largest entry) below {most:g}"
+            f"keep log10_scale + log10(largest entry) below {most:g}, or choose another unit"
         )
 
 

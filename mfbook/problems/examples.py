@@ -14,30 +14,34 @@ def _read(text: str, name: str, **options: Any) -> MatrixCompletion:
     return MatrixCompletion.from_text(text, name=name, **options)
 
 
-#: Bai et al. 2024, Eq. 4: disconnected, disconnected with complete bipartite components, connected.
+#: Disconnected (Bai et al. 2024, Eq. 4).
 M1 = _read("1 2 ?; 3 ? ?; ? ? 5", "M1")
+#: Disconnected with complete bipartite components (Bai et al. 2024, Eq. 4).
 M2 = _read("1 2 ?; 3 4 ?; ? ? 5", "M2")
+#: Connected (Bai et al. 2024, Eq. 4).
 M3 = _read("1 2 ?; 3 4 ?; 6 ? 5", "M3")
 
-#: Bai et al. 2024, Section B.4: how small must an initialization be?
+#: How small must a start be? (Bai et al. 2024, Section B.4.)
 M4 = _read("1 2; 3 ?", "M4")
+#: How small, where an observed entry is large? (Bai et al. 2024, Section B.4.)
 M5 = _read("1 2; 20 ?", "M5")
 
-#: Bai et al. 2024, Figure 3 a: rank 3 if and only if the missing entry is 1.2.
+#: Rank 3 if and only if the missing entry is 1.2 (Bai et al. 2024, Figure 3 a).
 connected_4x4 = _read("4 0.6 1.8 0.8; 6 0.9 2.7 ?; 8 2.2 2.6 1.6; 8 2.7 5.1 3.6", "connected 4×4")
 
-#: Bai et al. 2024, Figure 4 a: two complete bipartite components.
+#: Two complete bipartite components (Bai et al. 2024, Figure 4 a).
 disconnected_3x3 = _read("1 ? 3; ? 5 ?; 3 ? 9", "disconnected 3×3")
 
-#: Bai's talk, slide "The Generalization Mystery": rank 1 if completed as i · j.
+#: Rank 1 if completed as i · j (Bai's talk, slide "The Generalization Mystery").
 talk_3x3 = _read("1 2 3; ? 4 ?; ? ? 9", "talk 3×3")
 
-#: Bai's talk, slide "Examples": measurements that do not commute.
+#: Measurements that do not commute, one of them of a zero (Bai's talk, slide "Examples").
 talk_observed_zero = _read("0 1; 2 ?", "observed zero")
+#: Measurements that do not commute (Bai's talk, slide "Examples").
 talk_not_commuting = _read("1 2; ? 3", "not commuting")
 
-#: New here, chapter "Minimum rank": rank 2 if and only if the missing entry is −3, and the flow
-#: from 10^-100 or less learns a large positive number, the larger the smaller its start.
+#: Rank 2 if and only if the missing entry is −3, and the flow from 10^-100 or less learns a large
+#: positive number, the larger the smaller its start (new here, chapter "Minimum rank").
 runaway_3x3 = _read("2 1 1; -1 -1 -1; 2 -3 ?", "runaway 3×3")
 
 

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 from mfbook.flow.balanced.forms import EPS, Form, Plain, decomposed
 from mfbook.flow.balanced.path import follow, trajectory_of
 from mfbook.flow.balanced.units import units_at
+from mfbook.flow.run import SMALLEST_LOG10_SCALE
 from mfbook.flow.trajectory import Trajectory
 from mfbook.models import require_layers
 from mfbook.problems.checks import real_array, real_number, whole_number
@@ -78,8 +79,9 @@ def end_to_end_flow(
         no problem, what is no array of numbers, options that are no numbers.
     ValueError
         W0 of another shape or zero, a depth below 1, a start so small that its plateau leaves
-        double precision (times near α^{−(1−2/N)} for ‖W(0)‖ = α), or 10^50 times as large as the
-        data, and data whose squares leave double precision.
+        double precision (times near α^{−(1−2/N)} for ‖W(0)‖ = α) or, below depth 2, that its
+        vectors turn too fast; one that is 10^50 times as large as the data, an exponent of
+        the scale below -1e9, and data whose squares leave double precision.
 
     Notes
     -----
@@ -125,7 +127,7 @@ def end_to_end_flow(
             "for ever; give a direction, for example a product of small_init"
         )
     depth = real_number("depth", depth, least=1, infinite=True)
-    log10_scale = real_number("log10_scale", log10_scale)
+    log10_scale = real_number("log10_scale", log10_scale, least=SMALLEST_LOG10_SCALE)
     loss_tol = real_number("loss_tol", loss_tol, least=0)
     rtol = real_number("rtol", rtol, least=1e-12, most=1e-2)
     t_max = real_number("t_max", t_max, least=0, infinite=True)

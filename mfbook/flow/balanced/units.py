@@ -12,6 +12,8 @@ from mfbook.problems.in_units import InUnits
 from mfbook.problems.protocols import Problem
 
 LARGEST_LOG10_TIME = 290.0
+# And below depth 2, where small singular values have fast vectors.
+LARGEST_LOG10_PACE = 150.0
 # A start may be so many times as large as the data: fourth powers of W are summed.
 LARGEST_START = 1e50
 
@@ -59,6 +61,11 @@ def units_at(problem: Problem, depth: float, log_sizes: np.ndarray, name: str) -
             f"double precision; take a smaller {name}, for a start below 10^{most / ten:.0f}"
         )
     longest = -(1 - 2 / depth) * float(log_sizes.min() - units.log_W) / ten
+    if longest < -LARGEST_LOG10_PACE:
+        raise ValueError(
+            f"the smallest singular vectors of this start turn 10^{-longest:.0f} times as fast as "
+            f"others; take a larger {name}, or depth 2, where all turn alike"
+        )
     if max(longest, longest - np.log10(units.rate)) > LARGEST_LOG10_TIME:
         raise ValueError(
             f"the plateau of this start lasts about 10^{longest - np.log10(units.rate):.0f}, and "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 from scipy.optimize import brentq
@@ -11,21 +11,26 @@ from scipy.optimize import brentq
 from mfbook.flow.deep.field import Gradient
 from mfbook.flow.deep.large_state import State, stood, with_column
 from mfbook.flow.deep.moments import MomentOf
-from mfbook.flow.deep.orbit import Memory, Taken
+from mfbook.flow.deep.orbit import Frame, Memory, Orbit, Taken
 from mfbook.flow.deep.quiet import AtRest, Lone, Still
-
-if TYPE_CHECKING:
-    from mfbook.flow.deep.large import LargePath
 
 # So many directions of a column that grows alone are looked at.
 PLACES = 40
+
+
+class Stepper(Protocol):
+    """What knows the orbit of the felt layers from a state, and the state at the end of a step."""
+
+    def orbit(self, state: State, memory: Memory) -> Orbit: ...
+
+    def moved(self, state: State, frame: Frame, nodes: list[np.ndarray]) -> State: ...
 
 
 @dataclass(frozen=True)
 class Move:
     """A step of the felt layers."""
 
-    path: LargePath
+    path: Stepper
     state: State
     taken: Taken
     length: float

@@ -110,7 +110,7 @@ def turned(layers: Layers, loose: float = LOOSE) -> tuple[Layers, list[np.ndarra
         stack = np.ascontiguousarray(np.concatenate([out[j], out[j + 1].T]))
         width = stack.shape[1]
         X, ell = normalised(stack, np.zeros(width))
-        sorted_already = bool(np.all(np.diff(ell) <= np.log(2.0)))
+        sorted_already = bool(np.all(ell[1:] <= ell[:-1] + np.log(2.0)))
         if width == 0 or (sorted_already and largest_cosine(X) <= loose):
             found.append(None)
             continue
