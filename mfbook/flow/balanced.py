@@ -245,7 +245,7 @@ class _Units:
     @property
     def rate(self) -> float:
         """One over the unit of time, u^(2−2/N) s²."""
-        return self.W ** (1 - 2 / self.depth) * self.target * self.measurement
+        return self.W ** (1 - 2 / self.depth) * self.measurement * self.target
 
 
 def _units(problem: Problem, depth: float, log_sizes: np.ndarray, name: str) -> _Units:
