@@ -10,8 +10,8 @@ from mfbook.book.sweeps import sweep
 from mfbook.flow import gradient_flow
 from mfbook.flow.balanced import end_to_end_flow
 from mfbook.flow.descent import gradient_descent
-from mfbook.flow.greedy_path import GreedyPath
-from mfbook.flow.limit import DeepLimit, deep_limit
+from mfbook.flow.greedy_path import DeepLimit, GreedyPath
+from mfbook.flow.limit import deep_limit
 from mfbook.flow.taylor import taylor_flow
 from mfbook.flow.trajectory import Phase, Trajectory
 from mfbook.models import small_init

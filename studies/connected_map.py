@@ -21,6 +21,7 @@ import numpy as np
 import mfbook as mf
 from mfbook.rivals.levenberg import Batch, EntryFit, at, descent
 from studies.provenance import provenance, versions
+from studies.rounding import rounded
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "book" / "bias" / "connected_map.json"
@@ -54,10 +55,6 @@ LEGEND = {
     "fall as in best, after a descent in rank k from where the run was",
     "seconds": "five runs, and the search",
 }
-
-
-def rounded(x: float, digits: int = 6) -> float:
-    return float(f"{x:.{digits}g}")
 
 
 def learned(problem: mf.MatrixCompletion, index: int, exponent: int) -> mf.Trajectory:

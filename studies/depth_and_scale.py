@@ -26,6 +26,7 @@ import mfbook as mf
 from studies.depth_map import problems
 from studies.greedy_phases import PROBLEM, paper_problem
 from studies.provenance import provenance
+from studies.rounding import rounded
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "book" / "depth" / "limit.json"
@@ -42,10 +43,6 @@ CURVE = 120
 
 # The first of the problems of `studies.depth_map`, its five classes in turn.
 COUNT, SMALL = 10, 100
-
-
-def digits(x: float, count: int = 4) -> float:
-    return float(f"{x:.{count}g}")
 
 
 def start(seed: int, depth: int) -> tuple[np.ndarray, ...]:
@@ -80,7 +77,7 @@ def nearest(run: mf.Trajectory, point: np.ndarray, r: int) -> tuple[float, float
     around = np.linspace(run.t[max(k - 1, 0)], run.t[min(k + 1, len(run.t) - 1)], 41)
     states = [run.W_at(t) for t in around]
     k = int(np.argmin([np.linalg.norm(W - point) for W in states]))
-    return digits(np.linalg.norm(states[k] - point)), digits(mf.low_rankness(states[k], r))
+    return rounded(np.linalg.norm(states[k] - point)), rounded(mf.low_rankness(states[k], r))
 
 
 def passes(problem: mf.MatrixCompletion, run: mf.Trajectory, level: float) -> float:
@@ -107,20 +104,20 @@ def study(task: tuple[int, int, int]) -> dict:
     found = {
         "near": [distance for distance, _ in near],
         "left": [low for _, low in near],
-        "steps": [digits(passes(problem, run, level), 6) for level in half],
-        "end": digits(np.linalg.norm(run.W - symmetric.truth)),
-        "end_left": digits(mf.low_rankness(run.W, 3)),
+        "steps": [rounded(passes(problem, run, level), 6) for level in half],
+        "end": rounded(np.linalg.norm(run.W - symmetric.truth)),
+        "end_left": rounded(mf.low_rankness(run.W, 3)),
         "reason": run.reason,
     }
     if seed == 0 and (depth, exponent) in DRAWN:
         chosen = np.unique(np.linspace(0, len(run.t) - 1, CURVE).astype(int))
         states = [run.W_at(run.t[k]) for k in chosen]
         away = [[np.linalg.norm(W - V) for V in points] for W in states]
-        found["t"] = [digits(t) for t in run.t[chosen]]
-        found["distance"] = [digits(min(row), 3) for row in away]
-        found["gradient"] = [digits(x, 3) for x in run.gradient_norm[chosen]]
+        found["t"] = [rounded(t) for t in run.t[chosen]]
+        found["distance"] = [rounded(min(row), 3) for row in away]
+        found["gradient"] = [rounded(x, 3) for x in run.gradient_norm[chosen]]
         found["low_rankness"] = [
-            digits(mf.low_rankness(W, int(np.argmin(row)) + 1), 3)
+            rounded(mf.low_rankness(W, int(np.argmin(row)) + 1), 3)
             for W, row in zip(states, away, strict=True)
         ]
     return found
@@ -142,8 +139,8 @@ def process(task: tuple[int, int]) -> dict:
         "limit": limit.reason,
         "flow": run.reason,
         "ranks": list(limit.ranks),
-        "apart": digits(np.abs(run.W - limit.W).max() / size, 2),
-        "delays": [digits(min((abs(t / s - 1) for t in arrivals), default=1.0), 2) for s in sums],
+        "apart": rounded(np.abs(run.W - limit.W).max() / size, 2),
+        "delays": [rounded(min((abs(t / s - 1) for t in arrivals), default=1.0), 2) for s in sums],
     }
 
 
@@ -181,7 +178,7 @@ def main() -> None:
         ),
         "process": population,
         "critical_points": [
-            [digits(x, 8) for x in np.linalg.eigvalsh(W)[:-4:-1]] for W in critical_points()
+            [rounded(x, 8) for x in np.linalg.eigvalsh(W)[:-4:-1]] for W in critical_points()
         ],
         "runs": runs,
     }

@@ -20,6 +20,7 @@ import numpy as np
 import mfbook as mf
 from mfbook.flow.trajectory import STEP_LIMIT
 from studies.provenance import provenance, versions
+from studies.rounding import rounded
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "book" / "greedy" / "greedy_and_flow.json"
@@ -55,10 +56,6 @@ LEGEND = {
     "over the first at the rest before",
     "seconds": "of greedy learning and of the flows",
 }
-
-
-def rounded(x: float, digits: int = 4) -> float:
-    return float(f"{x:.{digits}g}")
 
 
 def symmetric_problem(rng, d: int, rank: int, size: int) -> mf.SymmetricCompletion:

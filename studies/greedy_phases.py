@@ -22,6 +22,7 @@ from scipy.optimize import brentq
 
 import mfbook as mf
 from studies.provenance import provenance
+from studies.rounding import rounded
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "book" / "greedy" / "phases.json"
@@ -48,10 +49,6 @@ EXPONENTS = (1, 3, 5, 10, 30, 100, 1000)
 DRAWN = EXPONENTS[:3]
 FIGURE_OPTIONS = {"rtol": 1e-6, "loss_tol": 1e-10}
 CURVE = 60
-
-
-def digits(x: float, count: int = 4) -> float:
-    return float(f"{x:.{count}g}")
 
 
 def small_problem(index: int) -> mf.SymmetricCompletion:
@@ -127,7 +124,7 @@ def alignment(problem: mf.SymmetricCompletion, W: np.ndarray, run: mf.Trajectory
     level = SHARE * np.linalg.norm(W, 2)
     t = crossing(run, lambda t: float(np.sum((run.factors_at(t)[0].T @ v) ** 2)), level, last)
     away = run.W_at(t) - W
-    return digits(v @ away @ v / np.linalg.norm(away), 6), digits(1 / np.linalg.norm(R), 6)
+    return rounded(v @ away @ v / np.linalg.norm(away), 6), rounded(1 / np.linalg.norm(R), 6)
 
 
 def measured_power(problem, U, half: float, reference, unit: float, power: float) -> list[float]:
@@ -143,7 +140,7 @@ def measured_power(problem, U, half: float, reference, unit: float, power: float
     exponents = [max((factor - np.log10(distance)) / power, 1.0) for distance in (FAR, NEAR)]
     far, near = (off(e) for e in exponents)
     measured = np.log10(far / near) / (exponents[1] - exponents[0])
-    return [digits(x, 5) for x in (power, measured, far, near)]
+    return [rounded(x, 5) for x in (power, measured, far, near)]
 
 
 def study(index: int) -> dict:
@@ -161,12 +158,12 @@ def study(index: int) -> dict:
         "phases": len(points) - 1,
         "greedy": path.reason,
         "flow": run.reason,
-        "rates": [[digits(x) for x in rates[:2]] for rates, _ in saddles],
-        "xi": [digits(xi) for _, xi in saddles[1:]],
-        "size": digits(np.linalg.norm(path.W, 2) / unit),
-        "apart": digits(np.linalg.norm(run.W - path.W) / unit, 2),
+        "rates": [[rounded(x) for x in rates[:2]] for rates, _ in saddles],
+        "xi": [rounded(xi) for _, xi in saddles[1:]],
+        "size": rounded(np.linalg.norm(path.W, 2) / unit),
+        "apart": rounded(np.linalg.norm(run.W - path.W) / unit, 2),
         "nearest": [
-            digits(min(np.linalg.norm(V - W) for V in times) / unit, 2) for W in points[1:-1]
+            rounded(min(np.linalg.norm(V - W) for V in times) / unit, 2) for W in points[1:-1]
         ],
         "aligned": [],
         "powers": [],
@@ -215,8 +212,8 @@ def greedy_end(seed: int) -> dict:
         "observed": int(np.triu(problem.mask).sum()),
         "phases": len(path.critical_points) - 1,
         "reason": path.reason,
-        "size": digits(np.linalg.norm(path.W)),
-        "off": digits(np.linalg.norm(path.W - problem.truth), 2),
+        "size": rounded(np.linalg.norm(path.W)),
+        "off": rounded(np.linalg.norm(path.W - problem.truth), 2),
     }
 
 
@@ -229,7 +226,7 @@ def balanced_start(seed: int) -> np.ndarray:
 
 
 @cache
-def greedy_line(pieces: int = 1000) -> np.ndarray:
+def greedy_line() -> np.ndarray:
     """Points along the greedy path, equally spaced in each phase by the length of the way."""
     points = []
     for run in mf.glrl(paper_problem(PROBLEM), **FIGURE_OPTIONS).trajectories:
@@ -237,7 +234,7 @@ def greedy_line(pieces: int = 1000) -> np.ndarray:
         times = np.unique(np.concatenate(between))
         W = np.array([run.W_at(t).ravel() for t in times])
         way = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(W, axis=0), axis=1))])
-        even = np.interp(np.linspace(0, way[-1], pieces), way, times)
+        even = np.interp(np.linspace(0, way[-1], 1000), way, times)
         points += [run.W_at(t).ravel() for t in even]
     return np.array(points)
 
@@ -265,12 +262,12 @@ def distances(task: tuple[int, int]) -> dict:
         paper_problem(PROBLEM), start, log10_scale=-exponent / 2, **FIGURE_OPTIONS
     )
     states = np.array([run.W_at(t).ravel() for t in run.t])
-    found = {"largest": digits(distances_to(line, states).max())}
+    found = {"largest": rounded(distances_to(line, states).max())}
     if exponent in DRAWN:
         times = np.geomspace(1e-2, run.t[-1], CURVE)
         states = np.array([run.W_at(t).ravel() for t in times])
-        found["t"] = [digits(t) for t in times]
-        found["distance"] = [digits(x, 3) for x in distances_to(line, states)]
+        found["t"] = [rounded(t) for t in times]
+        found["distance"] = [rounded(x, 3) for x in distances_to(line, states)]
     return found
 
 

@@ -26,6 +26,7 @@ import mfbook as mf
 from studies import full_width, movielens, soft_impute
 from studies.movielens import SHAPE, Ratings
 from studies.provenance import provenance, versions
+from studies.rounding import rounded
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "book" / "beyond" / "ratings.json"
@@ -72,10 +73,6 @@ LEGEND = {
     "each method at its chosen stop",
     "seconds": "of processor time, on one core",
 }
-
-
-def rounded(x: float, digits: int = 4) -> float:
-    return float(f"{x:.{digits}g}")
 
 
 class Split:
@@ -143,9 +140,9 @@ def two_factors(layers: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return A, rest[-1]
 
 
-def top_values(A: np.ndarray, B: np.ndarray, count: int = 10) -> list[float]:
+def top_values(A: np.ndarray, B: np.ndarray) -> list[float]:
     s = np.linalg.svd(np.linalg.qr(A)[1] @ np.linalg.qr(B.T)[1].T, compute_uv=False)
-    return [rounded(x) for x in s[:count]]
+    return [rounded(x) for x in s[:10]]
 
 
 def start_of(problem: mf.MatrixCompletion, depth: int, width: int) -> tuple[Any, float]:

@@ -159,7 +159,13 @@ def claim(id: str) -> Claim:
 
 @cache
 def ledger() -> Ledger:
-    """All rows of `book/claims.yml`."""
+    """All rows of `book/claims.yml`, in its order: what the papers claim, and what we found.
+
+    A tuple of `Claim`. As the last expression of a cell it is shown as one table a paper.
+
+    >>> [row.item for row in ledger() if row.id == "bai2024-prop1"]
+    ['Proposition 1 / A.1']
+    """
     import yaml
 
     text = folder().joinpath("claims.yml").read_text(encoding="utf-8")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mfbook.flow import trajectory
-from mfbook.flow.greedy_path import GreedyPath
+from mfbook.flow.greedy_path import DeepLimit
 from mfbook.flow.run import LARGEST_RTOL, SMALLEST_RTOL, in_own_unit, require_moving
 from mfbook.models import factors_of, require_layers
 from mfbook.problems.checks import real_number, whole_number
@@ -20,44 +19,8 @@ from mfbook.problems.protocols import Problem
 if TYPE_CHECKING:
     from mfbook.flow.shallow.engine import Limits
 
-NOT_SIMPLE = "the top singular pair of −∇f is not simple: the direction is decided by the start"
-NOT_EXCITED = "the start has no part along the top singular pair of −∇f, and leaves along another"
-NO_BLOW_UP = "the plateau does not end: the hidden layers come to rest and never blow up"
-NO_WIDTH = "all hidden columns are in use, at a critical point that is not a global minimum"
-
 # Waiting times are numbers in double precision, with some room for the data's.
 LARGEST_LOG10_TIME = 150.0
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class DeepLimit(GreedyPath):
-    """What gradient flow of depth N ≥ 3 passes as its start goes to zero: a `GreedyPath` of which
-    the plateaus W_0 = 0, W_1, … are the critical points and the end is the last.
-
-    Attributes
-    ----------
-    waiting_times
-        s*_0, s*_1, …: from α · (V_1, …, V_N) plateau r ends at T_r with α^(N−2) T_r → Σ_{k≤r} s*_k.
-    converged
-        True where W is a global minimum, and every hypothesis held on the way.
-    reason
-        why it ended: the hypothesis that failed, where one did; `advice` says what to do next.
-    """
-
-    ADVICE: ClassVar[dict[str, str]] = {
-        NOT_SIMPLE: "perturb the data, or follow gradient_flow from a small scale: the pair that "
-        "it takes depends on the start, and not on the data alone",
-        NOT_EXCITED: "take a generic start, such as small_init draws",
-        NO_BLOW_UP: "take a generic start, such as small_init draws: almost every one blows up",
-        NO_WIDTH: "take wider layers; min(m, n) is always enough",
-        trajectory.ROUNDING: "perturb the data or the start, such as small_init draws",
-        trajectory.CROSSED: "take a start that is generic, such as small_init draws: the exact "
-        "process comes to rest where this one has crossed",
-        trajectory.UNBOUNDED: "the orbit has no end to quote; gradient_flow from a scale that is "
-        "not zero tells how far it gets before the next plateau ends",
-    }
-
-    waiting_times: tuple[float, ...] = ()
 
 
 def deep_limit(

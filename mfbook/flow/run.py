@@ -143,8 +143,7 @@ def gradient_flow(
     depend on the scale. What it has of a component that is not complete, or of pairs with equal
     singular values, may drown in what it has of others, where both have columns already: then the
     observed entries are fitted, but signs between components are those of rounding, and the run
-    returns with
-    `converged=False` and says so. No line of progress is shown.
+    returns with `converged=False` and says so. No line of progress is shown.
 
     Layers with more than 1,000 entries in all are followed by products of layers alone, explicitly
     and in Krylov spaces, meant for rtol near 1e-4. Where plateaus last longer than some thousand
@@ -187,6 +186,11 @@ def gradient_flow(
     (inf, 998)
     >>> bool(abs(deep.W_at(0.0, phase=1)).max() < 50 < abs(deep.W_at(1.0, phase=1)).max())
     True
+
+    References
+    ----------
+    The flow: Bai, Zhao & Zhang 2024, Eq. 3; Arora et al. 2019; Li, Luo & Lyu 2021, Eq. 1. The
+    steps: Luan & Ostermann 2014; Sommeijer, Shampine & Verwer 1998.
     """
     arrays = _starts(problem, factors)
     scales = _scales(log10_scale)
@@ -219,7 +223,7 @@ def _run(
     if len(arrays) <= 2:
         from mfbook.flow.shallow.engine import flow
     else:
-        from mfbook.flow.deep.engine import flow
+        from mfbook.flow.deep.flow import flow
     arrays, power = in_own_unit(arrays)
     log10_scale += power * float(np.log10(2.0))
     run = flow(problem, arrays, log10_scale=log10_scale, progress=progress, **options)

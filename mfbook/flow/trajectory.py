@@ -65,17 +65,40 @@ ADVICE = {
 class Phase:
     """A saddle that a run approaches: where it rests, and how it leaves.
 
-    `time` is when the gradient is smallest there, `W` the product at that time, `rank` its rank as
-    far as it has been learned, `loss` its loss. `rate` is the growth rate of the escaping
-    direction (per unit time) and `direction` the pair (u, v) of unit vectors along which W leaves,
-    u vᵀ; both are None where the method does not compute them, and at the end point. `factors` are
-    those of W, None where the method keeps only W.
+    Attributes
+    ----------
+    time
+        when the gradient is smallest there.
+    rank
+        the rank of W, as far as it has been learned.
+    W
+        (m, n), the product at that time.
+    loss
+        its loss.
+    rate
+        the growth rate of the escaping column of the factors, per unit time; W grows at twice that.
+        None where the method does not compute it, and at the end point.
+    direction
+        the pair (u, v) of unit vectors, of lengths m and n, along which W leaves, u vᵀ; None as
+        `rate` is.
+    factors
+        those of W; None where the method keeps only W.
+    log10_time
+        log₁₀ of `time`, finite where `time` is inf because it is beyond 1e308, and −inf at 0.
+    log10_arrival
+        log₁₀ of the time at which the loss is half-way between those of the phase before and of
+        this one: the middle of the step that leads here, from which `Trajectory.W_at(t, phase=k)`
+        counts. None for the first phase, which a run starts in, and where the method does not
+        compute it.
 
-    `log10_time` is log₁₀ of `time`, finite where `time` is inf because it is beyond 1e308, and −inf
-    at 0. `log10_arrival` is log₁₀ of the time at which the loss is half-way between those of the
-    phase before and of this one: the middle of the step that leads here, from which
-    `Trajectory.W_at(t, phase=k)` counts. It is None for the first phase, which a run starts in, and
-    where the method does not compute it.
+    Examples
+    --------
+    >>> import mfbook as mf
+    >>> problem = mf.MatrixCompletion.from_text("2 ?; ? 1", loss="half")
+    >>> run = mf.gradient_flow(problem, (np.eye(2), np.eye(2)), log10_scale=-6)
+    >>> zero = run.phases[0]
+    >>> zero.rank, round(zero.rate, 6), np.outer(*zero.direction).round(6).tolist()
+    (0, 2.0, [[1.0, 0.0], [0.0, 0.0]])
     """
 
     time: float
@@ -145,6 +168,16 @@ class Trajectory(Printable):
         hidden basis that makes them nearly orthogonal within each connected component (cosines
         up to 0.2, which is 0.01 in the logarithm), largest first; −inf for a column that is zero.
         None where the method does not keep them.
+
+    Examples
+    --------
+    >>> import mfbook as mf
+    >>> problem = mf.MatrixCompletion.from_text("2 ?; ? 1", loss="half")
+    >>> run = mf.gradient_flow(problem, (np.eye(2), np.eye(2)), log10_scale=-6)
+    >>> [(phase.rank, phase.W.round(2).tolist()) for phase in run.phases[1:]]
+    [(1, [[2.0, 0.0], [0.0, 0.0]]), (2, [[2.0, 0.0], [0.0, 1.0]])]
+    >>> run.W_at(10.0).round(2).tolist(), run.W.round(2).tolist()  # on a plateau, and at the end
+    ([[2.0, 0.0], [0.0, 0.0]], [[2.0, 0.0], [0.0, 1.0]])
     """
 
     t: np.ndarray
@@ -347,18 +380,18 @@ class _Runs:
         return self.runs[run]
 
 
-def resting_times(gradient_norm: np.ndarray, prominence: float = 10.0) -> list[int]:
+def resting_times(gradient_norm: np.ndarray) -> list[int]:
     """Indices at which a run rests: minima of the gradient norm, and the last index.
 
-    A minimum counts if the norm rises by the factor `prominence` on both sides of it; the start
-    counts if the norm rises by that factor after it, because a run from a tiny initialization
-    starts next to the saddle at zero.
+    A minimum counts if the norm rises tenfold on both sides of it; the start counts if the norm
+    rises tenfold after it, because a run from a tiny initialization starts next to the saddle at
+    zero.
 
     >>> resting_times(np.array([1e-6, 1.0, 1e-3, 0.5, 0.4, 0.5, 1e-9]))
     [0, 2, 6]
     """
     log = np.log(np.maximum(gradient_norm, np.finfo(float).tiny))
-    threshold = np.log(prominence)
+    threshold = np.log(10.0)
     rests: list[int] = []
     low, high, at = log[0], -np.inf, 0
     falling = True

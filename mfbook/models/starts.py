@@ -39,6 +39,12 @@ def small_init(
     batch
         leading axes, for many starts at once: an integer or a tuple of them.
 
+    Returns
+    -------
+    tuple of arrays
+        (m, h), (h, h), …, (h, n) in product order, behind the leading axes; (U,) of shape (d, h)
+        for a symmetric problem.
+
     Raises
     ------
     TypeError

@@ -32,6 +32,7 @@ class MatrixCompletion(Printable, LeastSquares):
     the residual r_ij = W_ij − M_ij on Ω, and 0 elsewhere, the loss is
 
         loss="mean":  f(W) = (1/N) Σ r_ij²     (Bai, Zhao & Zhang 2024, Eq. 2)
+
         loss="half":  f(W) = ½ Σ r_ij²         (Li, Luo & Lyu 2021; Arora et al. 2019)
 
     The stored `values` are NaN where nothing was observed, so that no computation can look there.
@@ -67,6 +68,10 @@ class MatrixCompletion(Printable, LeastSquares):
     (0.0, 1.6666666666666665)
     >>> problem.gradient([[0, 2], [1, 6]]).round(3).tolist()
     [[-0.667, 0.0], [-1.333, 0.0]]
+
+    References
+    ----------
+    Bai, Zhao & Zhang 2024, Eq. 2; Li, Luo & Lyu 2021, Section 3; Arora et al. 2019.
     """
 
     _residual_ndim = 2

@@ -35,6 +35,20 @@ def observation_graph(mask: ArrayLike | EntryProblem) -> nx.Graph[Any]:
     et al. 2024, Definition 1 / A.1). Of a symmetric problem it is H: vertices are 0, …, d − 1, and
     {i, j} is an edge where M_ij is observed, a loop where i = j.
 
+    Parameters
+    ----------
+    mask
+        (m, n) boolean array, True where an entry is observed; or a completion problem.
+
+    Raises
+    ------
+    TypeError
+        a mask that is not boolean, a problem of measurements, which may link anything.
+    ValueError
+        a mask of other than two dimensions.
+
+    Examples
+    --------
     >>> graph = observation_graph(np.array([[True, True], [False, False]]))
     >>> sorted(graph)
     [('col', 0), ('col', 1), ('row', 0)]
@@ -61,17 +75,18 @@ def _read(mask: Any) -> tuple[np.ndarray, bool]:
     return observed_mask(mask), False
 
 
-def entry_graph(mask: ArrayLike) -> nx.Graph[tuple[int, int]]:
+def entry_graph(mask: ArrayLike | EntryProblem) -> nx.Graph[tuple[int, int]]:
     """The graph whose vertices are the observed entries, adjacent within a row or a column.
 
-    (Bai et al. 2024, Definition A.4.) It is the line graph of `observation_graph(mask)`, but is
-    built here from its own definition, so that the two can be compared.
+    (Bai et al. 2024, Definition A.4.) Vertices are pairs (i, j). For a mask, or a problem in two
+    factors, it is the line graph of `observation_graph(mask)`, but is built here from its own
+    definition, so that the two can be compared. Takes and raises what `observation_graph` does.
 
     >>> graph = entry_graph(np.array([[True, True], [False, True]]))
     >>> sorted(graph.edges)
     [((0, 0), (0, 1)), ((0, 1), (1, 1))]
     """
-    entries = [(int(i), int(j)) for i, j in np.argwhere(observed_mask(mask))]
+    entries = [(int(i), int(j)) for i, j in np.argwhere(_read(mask)[0])]
     graph: nx.Graph[tuple[int, int]] = nx.Graph()
     graph.add_nodes_from(entries)
     graph.add_edges_from(
@@ -88,7 +103,8 @@ def components(mask: ArrayLike | EntryProblem) -> list[tuple[np.ndarray, np.ndar
 
     Ordered by their smallest row. Rows and columns without an observed entry are in none.
     (Bai et al. 2024, Definition 2 / A.2.) Those of a symmetric problem are those of its graph H,
-    and rows and cols are both the vertices of the component.
+    and rows and cols are both the vertices of the component. Takes and raises what
+    `observation_graph` does; a mask that observes nothing has no component.
 
     >>> M1 = np.array([[1, 1, 0], [1, 0, 0], [0, 0, 1]]) == 1
     >>> [(rows.tolist(), cols.tolist()) for rows, cols in components(M1)]
@@ -123,7 +139,8 @@ def connectivity(mask: ArrayLike | EntryProblem) -> str:
     that H is disconnected and every component of rows and columns is complete: in H, a complete
     graph with all loops, or a complete bipartite one without any.
 
-    Raises ValueError for an empty mask, whose graph has no vertex.
+    Takes and raises what `observation_graph` does, and ValueError for an empty mask, whose graph
+    has no vertex.
 
     >>> connectivity(np.array([[True, True], [True, False]]))
     'connected'

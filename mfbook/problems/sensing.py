@@ -43,6 +43,10 @@ class MatrixSensing(LeastSquares):
     0.5
     >>> problem.gradient([[1, 5], [5, 1]]).tolist()
     [[-1.0, 0.0], [0.0, -1.0]]
+
+    References
+    ----------
+    Li, Luo & Lyu 2021, Section 3; Arora et al. 2019.
     """
 
     _residual_ndim = 1

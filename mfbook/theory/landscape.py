@@ -48,6 +48,15 @@ class Escape:
         σ_2(G), the rate of the runner-up; 0 if there is none. For U Uᵀ it is λ_2(−G), which may be
         negative. The direction is determined only where it is smaller than `rate` (Bai et al. 2024,
         Assumption 1).
+
+    Examples
+    --------
+    >>> from mfbook.problems import MatrixCompletion
+    >>> problem = MatrixCompletion.from_text("2 ?; ? 1", loss="half")
+    >>> at_rank_one = ([[2**0.5, 0], [0, 0]], [[2**0.5, 0], [0, 0]])
+    >>> escape = escape_direction(problem, at_rank_one)
+    >>> round(escape.rate, 9), np.outer(*escape.direction).round(9).tolist()
+    (1.0, [[0.0, 0.0], [0.0, 1.0]])
     """
 
     rate: float
@@ -138,6 +147,8 @@ def hessian(problem: Problem, factors: Sequence[ArrayLike], *, tol: float = CRIT
 
     Raises
     ------
+    TypeError
+        not a problem, factors that are no arrays of real numbers, a tol that is no number.
     ValueError
         a point that is not critical (the message says by how much), shapes that do not fit, or
         factors so large that squares of their product or of the Hessian leave double precision.
@@ -183,6 +194,8 @@ def escape_direction(
 
     Raises
     ------
+    TypeError
+        as for `hessian`.
     ValueError
         a point that is not critical (the message says by how much), or a global minimum, which
         the flow does not leave; another number of factors: from three on what is small grows by
@@ -263,6 +276,10 @@ def critical_point_kind(
     'global minimum'
     >>> critical_point_kind(problem, ([[1, 0], [1, 0]], [[1, 1], [0, 0]]))
     'not critical'
+
+    References
+    ----------
+    Bai, Zhao & Zhang 2024, Theorem 1; Li, Luo & Lyu 2021, Lemma A.2.
     """
     model, arrays = _point(problem, factors)
     tol = real_number("tol", tol, least=0, infinite=True)

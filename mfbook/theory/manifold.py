@@ -27,15 +27,16 @@ DEPENDENT = 1e-10
 class InvariantManifold(Printable):
     r"""Ω_k(α_1, …, α_k), or ω_k of one connected component of a mask: a linear subspace.
 
-    Ω_k = {(A, B) : a_i, b_j ∈ span{α_1, …, α_k} for all rows a_i of A, columns b_j of B}
-    ω_k = {(A, B) ∈ Ω_k : a_i = 0 for rows i, b_j = 0 for columns j outside the component}
+        Ω_k = {(A, B) : a_i, b_j ∈ span{α_1, …, α_k} for all rows a_i of A, columns b_j of B}
+
+        ω_k = {(A, B) ∈ Ω_k : a_i = 0 for rows i, b_j = 0 for columns j outside the component}
 
     Parameters
     ----------
     basis
         (k, h) array whose rows are α_1, …, α_k, linearly independent; k = 0 gives {0}.
     mask
-        (m, n) boolean array, for ω_k.
+        (m, n) boolean array, or a completion problem, for ω_k.
     component
         index into `components(mask)`, for ω_k.
 
@@ -56,6 +57,10 @@ class InvariantManifold(Printable):
     >>> A, B = inside.project((np.ones((2, 2)), np.ones((2, 2))))
     >>> A.tolist(), B.tolist()
     ([[1.0, 0.0], [0.0, 0.0]], [[1.0, 0.0], [0.0, 0.0]])
+
+    References
+    ----------
+    Bai, Zhao & Zhang 2024, Propositions 1 and 2, in the reading of their proofs.
     """
 
     def __init__(
@@ -98,7 +103,11 @@ class InvariantManifold(Printable):
         return len(self.basis)
 
     def project(self, factors: Sequence[ArrayLike]) -> tuple[np.ndarray, np.ndarray]:
-        """The nearest point of the manifold, in the Frobenius norm of (A, B)."""
+        """The nearest point (A', B') of the manifold, in the Frobenius norm of (A, B).
+
+        Raises ValueError for other than two factors, and for shapes that do not fit the basis or
+        the mask.
+        """
         A, B = self._two(factors)
         unit = _unit(A, B)
         near_A, near_B = self._nearest(A / unit, B / unit)
@@ -113,7 +122,7 @@ class InvariantManifold(Printable):
         return A, B
 
     def distance(self, factors: Sequence[ArrayLike]) -> float:
-        """Frobenius distance of (A, B) from the manifold; 0 on it."""
+        """Frobenius distance of (A, B) from the manifold; 0 on it. Raises what `project` does."""
         A, B = self._two(factors)
         unit = _unit(A, B)
         near_A, near_B = self._nearest(A / unit, B / unit)

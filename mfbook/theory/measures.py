@@ -39,9 +39,11 @@ def _plain(value: Any) -> Any:
 
 
 def nuclear_norm(W: ArrayLike) -> float | np.ndarray:
-    """‖W‖_* = Σ σ_i(W), the sum of the singular values; over the last two axes.
+    """‖W‖_* = Σ σ_i(W), the sum of the singular values.
 
-    Raises ValueError where it is beyond 10^308. (Recht, Fazel & Parrilo 2010, Section 2.)
+    W is of shape (m, n), or (..., m, n) for a number a matrix. Raises TypeError for what is no
+    array of real numbers, and ValueError where it is not finite or the norm beyond 10^308.
+    (Recht, Fazel & Parrilo 2010, Section 2.)
 
     >>> nuclear_norm([[3, 0], [0, -4]])
     7.0
@@ -52,6 +54,8 @@ def nuclear_norm(W: ArrayLike) -> float | np.ndarray:
 
 def numerical_rank(W: ArrayLike, *, rtol: float = 1e-6) -> int | np.ndarray:
     """The number of singular values above rtol · σ_1(W), rtol ≥ 0; 0 for the zero matrix.
+
+    Takes and raises what `nuclear_norm` does, and ValueError for an rtol that is negative.
 
     >>> numerical_rank([[1, 2], [2, 4.000001]]), numerical_rank([[1, 2], [2, 4.1]])
     (1, 2)
@@ -65,7 +69,8 @@ def effective_rank(W: ArrayLike) -> float | np.ndarray:
     """exp(−Σ p_i log p_i) with p_i = σ_i / Σ σ_j: the exponential of the spectrum's entropy.
 
     Between 1 and min(m, n), and k where k singular values are equal and the others zero. (Roy &
-    Vetterli 2007; used by Arora et al. 2019, Figure 2.) Undefined for the zero matrix: ValueError.
+    Vetterli 2007; used by Arora et al. 2019, Figure 2.) Takes and raises what `nuclear_norm` does,
+    and ValueError for the zero matrix, of which it is not defined.
 
     >>> round(effective_rank(np.eye(3)), 9), round(effective_rank([[1, 2], [2, 4]]), 9)
     (3.0, 1.0)
@@ -84,8 +89,8 @@ def effective_rank(W: ArrayLike) -> float | np.ndarray:
 def low_rankness(W: ArrayLike, r: int) -> float | np.ndarray:
     """(Σ_{i>r} σ_i²)^{1/2}: the Frobenius distance of W from the matrices of rank at most r.
 
-    (Li, Luo & Lyu 2021, Definition 6.3.) Here 0 ≤ r ≤ min(m, n). Raises ValueError for another r,
-    and where it is beyond 10^308.
+    (Li, Luo & Lyu 2021, Definition 6.3.) Here 0 ≤ r ≤ min(m, n). Takes and raises what
+    `nuclear_norm` does, and ValueError for another r.
 
     >>> low_rankness([[2, 0, 0], [0, 3, 0], [0, 0, 4]], 1)
     3.605551275463989
@@ -101,8 +106,9 @@ def low_rankness(W: ArrayLike, r: int) -> float | np.ndarray:
 def reconstruction_error(W: ArrayLike, truth: ArrayLike) -> float | np.ndarray:
     """‖W − W*‖_F² / ‖W*‖_F². (Arora et al. 2019, Appendix D.)
 
-    Infinite where it is beyond 10^308. Raises ValueError for a truth that is zero, and for shapes
-    that disagree.
+    W and truth are of one shape (m, n); either may be a stack (..., m, n). Infinite where the error
+    is beyond 10^308. Raises TypeError for what is no array of real numbers, and ValueError for
+    numbers that are not finite, a truth that is zero, and shapes that disagree.
 
     >>> reconstruction_error([[1, 0], [0, 0]], [[1, 0], [0, 1]])
     0.5

@@ -1,4 +1,6 @@
-"""A problem of a class of one's own, as a reader may bring one."""
+"""What a reader may bring: a problem of a class of one's own, and what other packages have."""
+
+import numpy as np
 
 
 class Own:
@@ -10,3 +12,17 @@ class Own:
         for name in ("shape", "weight", "parts", "targets", "attainable", "sizes"):
             setattr(self, name, getattr(inner, name))
         self.measure, self.adjoint = inner.measure, inner.adjoint
+
+
+class Frame:
+    """What NumPy sees of a DataFrame: an array of objects."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.rows, dtype=dtype or object)
+
+
+class NAType:  # the name of the type of pandas.NA
+    pass

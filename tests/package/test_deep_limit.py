@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mfbook.flow import gradient_flow, trajectory
-from mfbook.flow import limit as limits
+from mfbook.flow import greedy_path as ends
 from mfbook.flow.deep import drive
 from mfbook.flow.greedy_path import GreedyPath
 from mfbook.flow.limit import deep_limit
@@ -123,17 +123,17 @@ def test_complete_components_share_their_hidden_columns(seed):
 def test_failed_hypotheses_are_named():
     generic = small_init((2, 2), depth=3, rng=0)
     tie = MatrixCompletion.from_text("1 0; 0 1")
-    assert deep_limit(tie, generic).reason == limits.NOT_SIMPLE
+    assert deep_limit(tie, generic).reason == ends.NOT_SIMPLE
     diagonal = MatrixCompletion.from_text("2 0; 0 1")
     lower = (np.diag([0.0, 1.0]),) * 3
-    assert deep_limit(diagonal, lower).reason == limits.NOT_EXCITED
-    assert deep_limit(MatrixCompletion.from_text("-1"), ([[1.0]],) * 3).reason == limits.NO_BLOW_UP
+    assert deep_limit(diagonal, lower).reason == ends.NOT_EXCITED
+    assert deep_limit(MatrixCompletion.from_text("-1"), ([[1.0]],) * 3).reason == ends.NO_BLOW_UP
     for widths in ((1, 1), (1, 2), (2, 1)):
         rng, sizes = np.random.default_rng(0), [2, *widths, 2]
         narrow = [rng.standard_normal(pair) for pair in pairwise(sizes)]
-        assert deep_limit(diagonal, narrow).reason == limits.NO_WIDTH
-    for reason in (limits.NOT_SIMPLE, limits.NOT_EXCITED, limits.NO_BLOW_UP, limits.NO_WIDTH):
-        assert limits.DeepLimit.ADVICE[reason]
+        assert deep_limit(diagonal, narrow).reason == ends.NO_WIDTH
+    for reason in (ends.NOT_SIMPLE, ends.NOT_EXCITED, ends.NO_BLOW_UP, ends.NO_WIDTH):
+        assert ends.DeepLimit.ADVICE[reason]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import torch
 
 import mfbook as mf
 from mfbook.flow.descent import loop
+from mfbook.flow.descent.stacked_loss import StackedLoss
 from mfbook.flow.trajectory import (
     DIVERGED,
     LEAST_REACHED,
@@ -155,7 +156,7 @@ def test_many_entries_are_left_to_products_of_matrices():
     )
     factors = [np.ones((1, 20, 20))] * 2
     for problem, entry_by_entry in ((few, True), (many, False)):
-        walk = loop._walk(loop._StackedLoss(problem), factors)
+        walk = loop._walk(StackedLoss(problem), factors)
         assert (walk is not None) == entry_by_entry
 
 

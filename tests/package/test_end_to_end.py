@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 import mfbook as mf
-from mfbook.flow import balanced
+from mfbook.flow.balanced.forms import Decomposed, Plain, decomposed
+from mfbook.flow.balanced.path import Path, follow
+from mfbook.flow.balanced.units import Units
 
 P = mf.MatrixCompletion.from_text("1 2; 3 ?", loss="half")
 DIAGONAL = mf.MatrixCompletion.from_text("2 ?; ? 1", loss="half")
@@ -35,7 +37,7 @@ def velocity_of(problem, W, depth):
     """dW/dt as the engine has it, in the plain coordinates of W."""
     U, sizes, Vt = np.linalg.svd(W)
     r = len(sizes)
-    form, y = balanced._decomposed(problem, depth, U[:, :r], np.log(sizes), Vt[:r].T)
+    form, y = decomposed(problem, depth, U[:, :r], np.log(sizes), Vt[:r].T)
     h = 1e-6
     ahead, back = (form.W(y + s * h * form.velocity(0.0, y)) for s in (1, -1))
     return (ahead - back) / (2 * h)
@@ -82,7 +84,7 @@ def test_the_velocity_is_that_of_the_papers(shape, depth):
 
 def test_the_kernel_at_large_depth():
     """|K/N − K*| falls as 1/N, from the sum of the papers to its limit."""
-    form = balanced._Decomposed(P, np.inf, 3)
+    form = Decomposed(P, np.inf, 3)
     ell = np.log([0.5, 1.0, 2.0])
     limit = form._kernel(ell)
     x = np.exp(ell)
@@ -92,7 +94,7 @@ def test_the_kernel_at_large_depth():
     assert np.abs(np.diag(limit) - x**2).max() < 1e-14
     errors = []
     for depth in (3, 64, 4096):
-        finite = balanced._Decomposed(P, depth, 3)._kernel(ell)
+        finite = Decomposed(P, depth, 3)._kernel(ell)
         assert np.allclose(finite, kernel(x, depth), rtol=1e-12)
         errors.append(np.abs(finite / depth - limit).max())
     assert errors[1:] == pytest.approx([0.0857, 0.00135], rel=0.01)
@@ -101,7 +103,7 @@ def test_the_kernel_at_large_depth():
 def test_tied_singular_values_are_a_limit():
     """K at a gap of 1e-9 is K at none: nothing is divided by nothing."""
     for depth in (1.5, 2, 2.1, 7, np.inf):
-        form = balanced._Decomposed(P, depth, 2)
+        form = Decomposed(P, depth, 2)
         near, tied = (form._kernel(np.array([0.3, 0.3 + gap])) for gap in (1e-9, 0.0))
         assert np.isfinite(tied).all() and np.abs(near - tied).max() < 1e-8 * tied.max()
 
@@ -111,7 +113,7 @@ def test_one_singular_value_has_the_papers_speed():
     for depth in (2.5, 3):
         W = np.array([[1.0, 0.2], [-0.3, 0.4]])
         U, sizes, Vt = np.linalg.svd(W)
-        form, y = balanced._decomposed(P, depth, U, np.log(sizes), Vt.T)
+        form, y = decomposed(P, depth, U, np.log(sizes), Vt.T)
         dy = form.velocity(0.0, y)
         after, before = (form.singular_values(y + s * 1e-6 * dy) for s in (1, -1))
         speed = -depth * sizes ** (2 - 2 / depth) * np.diag(U.T @ P.gradient(W) @ Vt.T)
@@ -160,7 +162,7 @@ def test_a_semidefinite_start_stays_so_and_moves_as_lemma_6_1():
     W0 = root @ root.T
     for depth in (3, 4, 2.5):
         values, Q = np.linalg.eigh(W0)
-        form, y = balanced._decomposed(problem, depth, Q, np.log(values), Q)
+        form, y = decomposed(problem, depth, Q, np.log(values), Q)
         dy = form.velocity(0.0, y)
 
         def M(y, form=form, depth=depth):
@@ -204,8 +206,8 @@ def test_small_singular_values_keep_their_digits():
     """Full data again: σ_2 of 10^-60 beside σ_1 of 1 grows as its own law says."""
     M = np.diag([1.0, 2.0])
     problem = mf.MatrixCompletion(M, np.ones((2, 2), dtype=bool), loss="half")
-    form, y = balanced._decomposed(problem, 2, np.eye(2), np.log([1.0, 1e-60]), np.eye(2))
-    path = balanced._follow(form, balanced._Units(1.0, 1.0, 2), y, 1e-10, 1e-8, 10.0, 10_000)
+    form, y = decomposed(problem, 2, np.eye(2), np.log([1.0, 1e-60]), np.eye(2))
+    path = follow(form, Units(1.0, 1.0, 2), y, 1e-10, 1e-8, 10.0, 10_000)
     last = form.singular_values(path.states[-1])
     assert path.times[-1] == pytest.approx(10.0)
     assert last[1] / (1e-60 * np.exp(40.0)) == pytest.approx(1, rel=1e-6)
@@ -251,12 +253,10 @@ def test_the_loss_falls_and_limits_are_kept():
 
 def test_running_away_is_growth_beyond_the_data_without_end():
     """1e4 times y_max²/y_min = 9 is far; the entry that is not observed is the one that grows."""
-    form = balanced._Plain(P)
+    form = Plain(P)
 
     def path(*corners):
-        found = balanced._Path(
-            form, balanced._Units(1.0, 1.0, 1), np.array([1.5, 2.0, 3.0, corners[0]])
-        )
+        found = Path(form, Units(1.0, 1.0, 1), np.array([1.5, 2.0, 3.0, corners[0]]))
         for t, corner in zip((1.0, 10.0, 100.0), corners[1:], strict=True):
             found.times.append(t)
             found.states.append(np.array([1.5, 2.0, 3.0, corner]))

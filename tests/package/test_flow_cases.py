@@ -11,15 +11,14 @@ import pytest
 from mfbook.flow import gradient_flow, progress, trajectory
 from mfbook.models import small_init
 from mfbook.problems import MatrixCompletion, MatrixSensing, examples
-
-
-def full(M, loss="half"):
-    return MatrixCompletion(M, np.ones(np.shape(M), dtype=bool), loss=loss)
+from tests.package.given import full
 
 
 @pytest.mark.parametrize("log10_scale", [-5, -500])
 def test_equal_singular_values(log10_scale):
-    result = gradient_flow(full(3 * np.eye(3)), small_init((3, 3), rng=0), log10_scale=log10_scale)
+    result = gradient_flow(
+        full(3 * np.eye(3), loss="half"), small_init((3, 3), rng=0), log10_scale=log10_scale
+    )
     assert result.converged
     # A loss of 1e-10 f(0) bounds every residual by 1e-5 of the norm of the data.
     assert np.abs(result.W - 3 * np.eye(3)).max() < 1.01e-5 * np.sqrt(27)
@@ -45,11 +44,13 @@ def test_observed_zeros():
 def test_zero_data_contract_to_zero():
     """∇f(0) = 0: zero is a minimum, reached as 1/t from a start that is not small."""
     factors = small_init((2, 2), rng=0)
-    result = gradient_flow(full(np.zeros((2, 2))), factors, loss_tol=1e-8)
+    result = gradient_flow(full(np.zeros((2, 2)), loss="half"), factors, loss_tol=1e-8)
     assert result.converged
     assert np.abs(result.W).max() < 2e-4
     # Without data the start sets the scale, and its size does not matter.
-    tiny = gradient_flow(full(np.zeros((2, 2))), factors, log10_scale=-100, loss_tol=1e-8)
+    tiny = gradient_flow(
+        full(np.zeros((2, 2)), loss="half"), factors, log10_scale=-100, loss_tol=1e-8
+    )
     assert tiny.converged
     assert tiny.n_steps == result.n_steps
     assert tiny.t[-1] * 1e-200 == pytest.approx(result.t[-1], rel=1e-5)
@@ -57,7 +58,7 @@ def test_zero_data_contract_to_zero():
 
 def test_a_zero_row_that_decays_among_rows_that_grow():
     """An observed zero row shrinks while its neighbour is learned; nothing is lost by rounding."""
-    problem = full([[4.0, 0.0], [0.0, 0.0]])
+    problem = full([[4.0, 0.0], [0.0, 0.0]], loss="half")
     result = gradient_flow(problem, small_init((2, 2), rng=1), loss_tol=1e-9)
     assert result.converged
 
@@ -66,7 +67,7 @@ def test_a_zero_row_that_decays_among_rows_that_grow():
 def test_any_shape_and_width(m, n, width):
     M = np.outer(np.arange(1.0, m + 1), np.ones(n))
     factors = small_init((m, n), rng=0, width=width)
-    result = gradient_flow(full(M), factors, log10_scale=-20)
+    result = gradient_flow(full(M, loss="half"), factors, log10_scale=-20)
     assert result.converged
     assert result.factors[0].shape == (m, width)
     assert np.abs(result.factors[0] @ result.factors[1] - result.W).max() < 1e-12
@@ -75,7 +76,7 @@ def test_any_shape_and_width(m, n, width):
 
 def test_a_width_below_the_rank_stops_at_a_critical_point():
     result = gradient_flow(
-        full(np.diag([3.0, 1.0])), small_init((2, 2), width=1, rng=0), log10_scale=-50
+        full(np.diag([3.0, 1.0]), loss="half"), small_init((2, 2), width=1, rng=0), log10_scale=-50
     )
     assert not result.converged
     assert result.reason == trajectory.STUCK
@@ -87,7 +88,7 @@ def test_a_start_inside_omega_k_stays_there():
     """A rank-one start in a wide hidden space never reaches rank two."""
     u = np.array([[1.0, 2.0, -1.0]])
     A, B = np.array([[1.0], [0.3]]) @ u, u.T @ np.array([[0.5, 1.0]])
-    result = gradient_flow(full(np.diag([3.0, 1.0])), (A, B), log10_scale=-3)
+    result = gradient_flow(full(np.diag([3.0, 1.0]), loss="half"), (A, B), log10_scale=-3)
     assert result.reason == trajectory.STUCK
     assert result.singular_values[-1, 1] == pytest.approx(0, abs=1e-14)
 
@@ -107,7 +108,7 @@ def test_a_start_inside_little_omega_k_stays_there():
 def test_a_start_of_graded_columns_keeps_the_small_one():
     """Hidden columns of sizes 1e-5 and 1e-45: the second is learned at its own late time."""
     A, B = np.diag([1e-5, 1e-45]), np.diag([1e-5, 1e-45])
-    result = gradient_flow(full(np.diag([2.0, 1.0])), (A, B), loss_tol=1e-14)
+    result = gradient_flow(full(np.diag([2.0, 1.0]), loss="half"), (A, B), loss_tol=1e-14)
     later = np.log(1e90) / 2
     assert result.W_at(later)[1, 1] == pytest.approx(0.5, abs=1e-5)
 
@@ -132,7 +133,7 @@ def test_phases_name_the_saddles_and_the_way_out():
     U, V = (np.linalg.qr(rng.standard_normal((3, 3)))[0] for _ in range(2))
     sizes = np.array([5.0, 2.0, 0.7])
     M = U @ np.diag(sizes) @ V.T
-    result = gradient_flow(full(M), small_init((3, 3), rng=1), log10_scale=-200)
+    result = gradient_flow(full(M, loss="half"), small_init((3, 3), rng=1), log10_scale=-200)
     assert [phase.rank for phase in result.phases] == [0, 1, 2, 3]
     for k, phase in enumerate(result.phases[:-1]):
         best = U[:, :k] @ np.diag(sizes[:k]) @ V[:, :k].T

@@ -6,12 +6,9 @@ import pytest
 from mfbook.flow import gradient_flow
 from mfbook.models import small_init
 from mfbook.problems import MatrixCompletion, MatrixSensing, examples
+from tests.package.given import full
 
 NAN = np.nan
-
-
-def full(M, loss="half"):
-    return MatrixCompletion(M, np.ones(np.shape(M), dtype=bool), loss=loss)
 
 
 @pytest.mark.parametrize("log10_scale", [-1, -20, -300, -10_000])
@@ -25,7 +22,10 @@ def test_full_observation_is_a_logistic_in_each_singular_value(log10_scale, size
     U, V, Q = (np.linalg.qr(rng.standard_normal((3, 3)))[0] for _ in range(3))
     sizes = np.array(sizes)
     run = gradient_flow(
-        full(U @ np.diag(sizes) @ V.T), (U @ Q, Q.T @ V.T), log10_scale=log10_scale, loss_tol=1e-14
+        full(U @ np.diag(sizes) @ V.T, loss="half"),
+        (U @ Q, Q.T @ V.T),
+        log10_scale=log10_scale,
+        loss_tol=1e-14,
     )
     log_a2 = 2 * log10_scale * np.log(10)
     crossing = (np.log(sizes) - log_a2) / (2 * sizes)

@@ -9,14 +9,7 @@ from mfbook.flow.shallow.sectors import falls_apart, in_sectors, invariant_basis
 from mfbook.flow.trajectory import LOSS_REACHED, ROUNDING, STUCK
 from mfbook.models import small_init
 from mfbook.problems import MatrixCompletion, MatrixSensing, examples
-
-
-def full(M):
-    return MatrixCompletion(M, np.ones(np.shape(M), dtype=bool))
-
-
-def orthogonal(rng, n):
-    return np.linalg.qr(rng.standard_normal((n, n)))[0]
+from tests.package.given import full, orthogonal
 
 
 def assert_psd(run, sign=1.0):

@@ -30,6 +30,8 @@ def test_the_entry_graph_is_the_line_graph(mask):
     entry = mf.entry_graph(mask)
     assert set(as_entries) == set(entry)
     assert {frozenset(e) for e in as_entries.edges} == {frozenset(e) for e in entry.edges}
+    problem = mf.MatrixCompletion(np.ones(mask.shape), mask)
+    assert set(mf.entry_graph(problem).edges) == set(entry.edges)
 
 
 @given(masks, st.randoms(use_true_random=False))

@@ -13,6 +13,7 @@ import torch
 
 import mfbook as mf
 from mfbook.problems import checks
+from tests.package.own import Frame, NAType
 
 P = mf.MatrixCompletion.from_text("1 2; 3 ?")
 SENSING = mf.MatrixSensing(np.eye(2)[None], [3.0])
@@ -20,20 +21,6 @@ SYMMETRIC = mf.SymmetricCompletion.from_text("1 2; 2 ?")
 EYE = np.eye(2, dtype=bool)
 ONES = np.ones((2, 2))
 TWO = (np.eye(2), np.eye(2))
-
-
-class Frame:
-    """What NumPy sees of a DataFrame: an array of objects."""
-
-    def __init__(self, rows):
-        self.rows = rows
-
-    def __array__(self, dtype=None, copy=None):
-        return np.array(self.rows, dtype=dtype or object)
-
-
-class NAType:  # the name of the type of pandas.NA
-    pass
 
 
 HIDDEN = np.ma.array(ONES, mask=~EYE)

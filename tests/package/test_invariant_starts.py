@@ -10,20 +10,14 @@ import pytest
 from scipy.optimize import linprog
 
 from mfbook.flow import gradient_flow
-from mfbook.flow.deep.symmetry import Kept, falls_apart
+from mfbook.flow.deep.invariant_parts import falls_apart
+from mfbook.flow.deep.symmetry import Kept
 from mfbook.flow.determinants import sign_has_changed
 from mfbook.flow.limit import deep_limit
 from mfbook.flow.trajectory import ADVICE, CROSSED, ROUNDING
 from mfbook.models import product, small_init
 from mfbook.problems import MatrixCompletion, MatrixSensing, SymmetricSensing
-
-
-def orthogonal(rng, n):
-    return np.linalg.qr(rng.standard_normal((n, n)))[0]
-
-
-def full(M):
-    return MatrixCompletion(M, np.ones(np.shape(M), dtype=bool))
+from tests.package.given import full, orthogonal
 
 
 def with_eigenvalues(Q, w):

@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 import mfbook as mf
 from mfbook.models import factors_of
+from tests.package.own import Frame, NAType
 
 entries = st.floats(-100, 100, allow_nan=False)
 
@@ -129,20 +130,6 @@ def test_text_that_can_be_misread_is_refused(text, message):
 def test_text_is_text(text):
     with pytest.raises(TypeError, match="text must be a string"):
         mf.MatrixCompletion.from_text(text)
-
-
-class Frame:
-    """What NumPy sees of a DataFrame: an array of objects."""
-
-    def __init__(self, rows):
-        self.rows = rows
-
-    def __array__(self, dtype=None, copy=None):
-        return np.array(self.rows, dtype=dtype or object)
-
-
-class NAType:  # the name of the type of pandas.NA
-    pass
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from own import Own
 from scipy.linalg import orth
 
 from mfbook.flow import gradient_flow
@@ -25,6 +24,7 @@ from mfbook.problems import (
 from mfbook.problems.graph import connectivity
 from mfbook.rivals.alternating import alternating_least_squares
 from mfbook.rivals.pursuit import geco, rank_one_matrix_pursuit
+from tests.package.own import Own
 
 economic = partial(rank_one_matrix_pursuit, economic=True)
 PURSUITS = {"r1mp": rank_one_matrix_pursuit, "economic": economic, "geco": geco}

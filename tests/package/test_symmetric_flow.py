@@ -6,16 +6,13 @@ from scipy.integrate import solve_ivp
 
 import mfbook as mf
 from mfbook.flow.trajectory import LEAST_REACHED, LOSS_REACHED, STUCK
+from tests.package.given import orthogonal
 
 SCALES = [0, -3, -100, -10_000]
 
 
 def full(M, **options):
     return mf.SymmetricCompletion(M, np.ones(np.shape(M), dtype=bool), **options)
-
-
-def orthogonal(rng, n):
-    return np.linalg.qr(rng.standard_normal((n, n)))[0]
 
 
 def low_rank(rng, d, rank):

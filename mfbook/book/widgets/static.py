@@ -107,11 +107,9 @@ def chart(
     x: tuple[float, float],
     y: tuple[float, float],
     lines: Sequence[Sequence[tuple[float, float]]],
-    hues: Sequence[str] = HUES,
-    marks: Iterable[tuple[float, str]] = (),
     dots: Iterable[tuple[float, float]] = (),
 ) -> str:
-    """Lines over two axes that name their ends; `marks` are words at places of the x axis."""
+    """Lines over two axes that name their ends, and dots."""
 
     def at(a: float, b: float) -> tuple[int, int]:
         b = min(max(b, y[0]), y[1])
@@ -134,12 +132,11 @@ def chart(
     for k, points in enumerate(lines):
         places = dict.fromkeys(at(a, b) for a, b in points)
         text = " ".join(f"{a},{b}" for a, b in places)
-        hue = hues[k % len(hues)]
+        hue = HUES[k % len(HUES)]
         drawn.append(f'<polyline class="mfx-line" fill="none" stroke="{hue}" points="{text}"/>')
-    drawn += [_text(at(a, 0)[0], TOP + 8, words, "middle") for a, words in marks]
     for a, b in dots:
         across, up = at(a, b)
-        drawn.append(f'<circle cx="{across}" cy="{up}" r="4" fill="{hues[0]}"/>')
+        drawn.append(f'<circle cx="{across}" cy="{up}" r="4" fill="{HUES[0]}"/>')
     return (
         f'<svg class="mfx-chart" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" role="img" '
         f'font-size="12" fill="currentColor" aria-label="{escape(name)}">{"".join(drawn)}</svg>'

@@ -8,9 +8,10 @@ from functools import cached_property
 import numpy as np
 
 from mfbook.flow.deep import kernel
-from mfbook.flow.deep.data import Data, Part
+from mfbook.flow.deep.data import Data
 from mfbook.flow.deep.layers import Layers, State, flat, middle, unflat
 from mfbook.flow.deep.march import Felt, Measured, carried_along, measured, mended
+from mfbook.flow.deep.part import Part
 from mfbook.flow.deep.passengers import Flow, Passenger, coupling, damping, exponents
 
 

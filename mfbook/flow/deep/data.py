@@ -1,4 +1,4 @@
-"""The data as the layers see them, whole and without some components."""
+"""The data as all layers see them: measured rows and columns, in blocks that start apart."""
 
 from __future__ import annotations
 
@@ -10,35 +10,13 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 from mfbook.flow.deep.bases import given, singular_bases
+from mfbook.flow.deep.invariant_parts import falls_apart
 from mfbook.flow.deep.kernel import Terms, adjoint_of, residual_of
 from mfbook.flow.deep.layers import Layers
+from mfbook.flow.deep.part import Part
 from mfbook.flow.deep.passengers import Pairs
-from mfbook.flow.deep.symmetry import falls_apart
 from mfbook.flow.shallow.units import Units
 from mfbook.problems.protocols import Problem, reads_entries
-
-
-class Part:
-    """The data of some of the blocks: terms in their own rows and columns, and the others'."""
-
-    def __init__(self, data: Data, present: tuple[int, ...]) -> None:
-        blocks = [data.blocks[k] for k in present]
-        empty = np.zeros(0, dtype=int)
-        self.rows = np.sort(np.concatenate([empty, *(rows for rows, _ in blocks)]))
-        self.cols = np.sort(np.concatenate([empty, *(cols for _, cols in blocks)]))
-        whole = data.whole
-        kept = np.isin(whole.i, self.rows) & np.isin(whole.j, self.cols)
-        numbers, of = np.unique(whole.of[kept], return_inverse=True)
-        self.terms = Terms(
-            of=of.astype(np.int64),
-            i=np.searchsorted(self.rows, whole.i[kept]).astype(np.int64),
-            j=np.searchsorted(self.cols, whole.j[kept]).astype(np.int64),
-            c=np.ascontiguousarray(whole.c[kept]),
-            values=np.ascontiguousarray(whole.values[numbers]),
-            weight=whole.weight,
-        )
-        others = np.delete(whole.values, numbers)
-        self.loss_of_others = whole.weight * float(np.sum(others**2))
 
 
 class Data:
@@ -125,7 +103,7 @@ class Data:
 
     def part(self, present: tuple[int, ...]) -> Part:
         if present not in self._parts:
-            self._parts[present] = Part(self, present)
+            self._parts[present] = Part(self.whole, [self.blocks[k] for k in present])
         return self._parts[present]
 
     @property

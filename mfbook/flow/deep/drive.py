@@ -98,7 +98,7 @@ class Path:
         self.far = far_beyond(data.targets)
         # What is conserved, in the caller's hidden bases and in units of the square of the scale.
         self.balance = [_unbalanced(a, b) for a, b in pairwise(layers)]
-        self.sectors = sectors_of(data, layers)
+        self.sectors = sectors_of(data.whole, layers)
         self.log_felt = float(np.log(FELT * data.scale)) if data.scale > 0 else -np.inf
         self.state = started(data, layers, log_start, self.log_felt)
 
@@ -115,7 +115,9 @@ class Path:
         )
 
     def _allowed(self, state: State) -> np.ndarray | None:
-        return allowed_entries(self.data, self.sectors, state) if self.sectors else None
+        if self.sectors is None:
+            return None
+        return allowed_entries(self.data.part(state.present), self.sectors, state)
 
     def advance(self, most: int) -> None:
         """One more moment and the piece that leads on from it, or the reason why there is none.

@@ -1,4 +1,4 @@
-"""One run of gradient flow with three factors or more: followed and returned."""
+"""A run of three factors or more in the caller's units, and what a trajectory reads off it."""
 
 from __future__ import annotations
 
@@ -7,18 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Unpack
 
 import numpy as np
 
-from mfbook.flow import trajectory
 from mfbook.flow.deep.data import Data
 from mfbook.flow.deep.drive import Path
 from mfbook.flow.deep.layers import Layers, State
 from mfbook.flow.deep.moments import Moment, Piece, crossing
 from mfbook.flow.deep.reading import W_of, layers_of, loss_of
 from mfbook.flow.deep.symmetry import Kept
-from mfbook.flow.shallow.compiled import say_that_it_compiles
 from mfbook.flow.shallow.engine import Options
 from mfbook.flow.shallow.units import units_of
 from mfbook.flow.trajectory import Phase, Trajectory, resting_times
@@ -176,62 +173,6 @@ class Run:
 
     def factors_at(self, t: float) -> tuple[np.ndarray, ...]:
         return self.factors(self.state_at(t))
-
-
-def flow(
-    problem: Problem,
-    arrays: tuple[np.ndarray, ...],
-    *,
-    progress: bool | None,
-    **options: Unpack[Options],
-) -> Trajectory:
-    """One run from 10^log10_scale · (W_1, …, W_N); the options are those of `gradient_flow`."""
-    say_that_it_compiles(__file__)
-    run, readings = _engine(problem, arrays, options)
-    path = run.path
-    try:
-        while not path.reason:
-            left = options["max_steps"] - path.n_steps
-            path.advance(max(left, 1))
-            if left <= 0:
-                path.reason = path.reason or trajectory.STEP_LIMIT
-    except KeyboardInterrupt:
-        path.reason = trajectory.INTERRUPTED
-    reason = path.end
-    if reason == trajectory.LOSS_REACHED and run.has_left(readings.rests):
-        reason = trajectory.ROUNDING
-    units = run.units
-    end = run.moments[-1].state
-    rate = units.rate
-    return Trajectory(
-        t=np.array([moment.clock.value for moment in run.moments]) / rate,
-        loss=run.least + units.loss * np.array([moment.loss for moment in run.moments]),
-        gradient_norm=rate * units.factor * np.array([moment.norm for moment in run.moments]),
-        W=run.W(end),
-        factors=run.factors(end),
-        converged=reason == trajectory.LOSS_REACHED,
-        reason=reason,
-        n_steps=path.n_steps,
-        n_gradients=path.n_gradients,
-        dense_output=run.W_at,
-        dense_factors=run.factors_at,
-        readings=readings,
-        dense_phase=readings.W_in,
-    )
-
-
-def _engine(
-    problem: Problem, arrays: tuple[np.ndarray, ...], options: Options
-) -> tuple[Run, Readings]:
-    """The run of layers of that size, and what reads it."""
-    # It is built on this module.
-    from mfbook.flow.deep import large_run
-
-    if large_run.are_large(arrays):
-        large = large_run.LargeRun(problem, arrays, options)
-        return large, large_run.LargeReadings(large)
-    run = Run(problem, arrays, options)
-    return run, Readings(run)
 
 
 class Readings:

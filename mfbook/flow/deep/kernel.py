@@ -377,32 +377,6 @@ def active_step(
 
 
 @compiled
-def pairs_after(
-    vectors: np.ndarray, logs: np.ndarray, s: np.ndarray, E: np.ndarray, D: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Unit vectors and logarithms of lengths, row by row, after the flows exp(s · E − D)."""
-    vectors, logs = vectors.copy(), logs.copy()
-    count = len(E)
-    sizes = np.empty(count)
-    for k in range(len(s)):
-        values, basis = eigenpairs(s[k] * E - D)
-        coordinates = np.ascontiguousarray(basis.T) @ vectors[k]
-        peak = -np.inf
-        for i in range(count):
-            sizes[i] = np.log(np.abs(coordinates[i])) + values[i]
-            peak = max(peak, sizes[i])
-        if peak == -np.inf:
-            continue
-        for i in range(count):
-            coordinates[i] = np.sign(coordinates[i]) * np.exp(sizes[i] - peak)
-        vector = basis @ coordinates
-        length = np.sqrt(np.sum(vector * vector))
-        vectors[k] = vector / length
-        logs[k] += peak + np.log(length)
-    return vectors, logs
-
-
-@compiled
 def taylor(
     G: np.ndarray, z: np.ndarray, dims: np.ndarray, offsets: np.ndarray, order: int
 ) -> np.ndarray:

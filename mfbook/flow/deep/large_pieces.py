@@ -3,40 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 from scipy.optimize import brentq
 
 from mfbook.flow.deep.field import Gradient
 from mfbook.flow.deep.large_state import State, stood, with_column
-from mfbook.flow.deep.moments import Clock
-from mfbook.flow.deep.orbit import Memory, Taken
+from mfbook.flow.deep.moments import MomentOf
+from mfbook.flow.deep.orbit import Frame, Memory, Orbit, Taken
 from mfbook.flow.deep.quiet import AtRest, Lone, Still
-
-if TYPE_CHECKING:
-    from mfbook.flow.deep.large import LargePath
 
 # So many directions of a column that grows alone are looked at.
 PLACES = 40
 
 
-@dataclass
-class Moment:
-    """A state of the run at the end of a step, and the piece that leads on from there."""
+class Stepper(Protocol):
+    """What knows the orbit of the felt layers from a state, and the state at the end of a step."""
 
-    clock: Clock
-    state: State
-    loss: float
-    norm: float
-    piece: Move | Rest | Leaving | None = None
+    def orbit(self, state: State, memory: Memory) -> Orbit: ...
+
+    def moved(self, state: State, frame: Frame, nodes: list[np.ndarray]) -> State: ...
 
 
 @dataclass(frozen=True)
 class Move:
     """A step of the felt layers."""
 
-    path: LargePath
+    path: Stepper
     state: State
     taken: Taken
     length: float
@@ -126,3 +120,6 @@ class Leaving:
 
     def local_of(self, dt: float) -> float:
         return self.lone.tau_of_time(float(np.log(dt)), self.length) if dt > 0 else 0.0
+
+
+Moment = MomentOf[State, Move | Rest | Leaving]

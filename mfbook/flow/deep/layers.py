@@ -16,10 +16,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mfbook.flow.deep.part import Part
 from mfbook.flow.deep.passengers import Passenger
 from mfbook.flow.shallow.gauge import (
     LOOSE,
@@ -29,9 +29,6 @@ from mfbook.flow.shallow.gauge import (
     without_noise,
 )
 from mfbook.models import product
-
-if TYPE_CHECKING:
-    from mfbook.flow.deep.data import Part
 
 Layers = tuple[np.ndarray, ...]
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
 from mfbook.flow.deep.layers import State
 from mfbook.flow.shallow.gauge import EPS
+
+# Large layers have states and pieces of their own.
+AnyState = TypeVar("AnyState")
+AnyPiece = TypeVar("AnyPiece")
 
 
 @dataclass(frozen=True)
@@ -41,14 +45,17 @@ class Piece(Protocol):
 
 
 @dataclass
-class Moment:
+class MomentOf(Generic[AnyState, AnyPiece]):
     """A state of the run at the end of a step, and the piece that leads on from there."""
 
     clock: Clock
-    state: State
+    state: AnyState
     loss: float
     norm: float
-    piece: Piece | None = None
+    piece: AnyPiece | None = None
+
+
+Moment = MomentOf[State, Piece]
 
 
 @dataclass

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mfbook.flow.deep import kernel
+from mfbook.flow.shallow.compiled import compiled
 from mfbook.flow.shallow.eigenpairs import eigenpairs
 from mfbook.flow.shallow.gauge import EPS, time_to_reach
 
@@ -26,6 +26,32 @@ STILL = 16 * EPS
 
 # E = [[0, K], [Kᵀ, 0]], and D.
 Flow = tuple[np.ndarray, np.ndarray]
+
+
+@compiled
+def pairs_after(
+    vectors: np.ndarray, logs: np.ndarray, s: np.ndarray, E: np.ndarray, D: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Unit vectors and logarithms of lengths, row by row, after the flows exp(s · E − D)."""
+    vectors, logs = vectors.copy(), logs.copy()
+    count = len(E)
+    sizes = np.empty(count)
+    for k in range(len(s)):
+        values, basis = eigenpairs(s[k] * E - D)
+        coordinates = np.ascontiguousarray(basis.T) @ vectors[k]
+        peak = -np.inf
+        for i in range(count):
+            sizes[i] = np.log(np.abs(coordinates[i])) + values[i]
+            peak = max(peak, sizes[i])
+        if peak == -np.inf:
+            continue
+        for i in range(count):
+            coordinates[i] = np.sign(coordinates[i]) * np.exp(sizes[i] - peak)
+        vector = basis @ coordinates
+        length = np.sqrt(np.sum(vector * vector))
+        vectors[k] = vector / length
+        logs[k] += peak + np.log(length)
+    return vectors, logs
 
 
 @dataclass(frozen=True)
@@ -65,7 +91,7 @@ class Passenger:
         """After the flows exp(s · E − D), one after the other."""
         vectors, logs = self.vectors, self.logs
         for E, D in flows:
-            vectors, logs = kernel.pairs_after(vectors, logs, self.pairs.s, E, D)
+            vectors, logs = pairs_after(vectors, logs, self.pairs.s, E, D)
         return replace(self, vectors=vectors, logs=logs)
 
     def time_to(self, flow: Flow, target: float) -> float:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from mfbook.flow import limit, trajectory
+from mfbook.flow import greedy_path, trajectory
 from mfbook.flow.deep.drive import Path
 from mfbook.flow.deep.engine import Run
 from mfbook.flow.determinants import sign_has_changed
-from mfbook.flow.limit import DeepLimit
+from mfbook.flow.greedy_path import DeepLimit
 from mfbook.flow.shallow.compiled import say_that_it_compiles
 from mfbook.flow.shallow.engine import Limits
 from mfbook.problems.protocols import Problem
@@ -65,9 +65,9 @@ def _broken(path: Path) -> str:
         return ""
     rest = path.rests[-1]
     if rest.second >= (1 - SIMPLE) * rest.top:
-        return limit.NOT_SIMPLE
+        return greedy_path.NOT_SIMPLE
     if rest.rate and rest.rate < (1 - SIMPLE) * rest.top:
-        return limit.NOT_EXCITED
+        return greedy_path.NOT_EXCITED
     return ""
 
 
@@ -87,7 +87,8 @@ def _named(path: Path) -> str:
     """The reason of a run, in the words of the process."""
     if path.reason == trajectory.STUCK:
         levels = path.moments[-1].state.levels
-        return limit.NO_BLOW_UP if levels and 0 not in levels[0].widths else limit.NO_WIDTH
+        in_use = not levels or 0 in levels[0].widths
+        return greedy_path.NO_WIDTH if in_use else greedy_path.NO_BLOW_UP
     return path.end
 
 

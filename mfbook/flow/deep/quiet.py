@@ -117,16 +117,6 @@ def standing_out(layers: Layers) -> float:
     return worst
 
 
-def unbalance(layers: Layers) -> float:
-    """How far the layers' parts of the first hidden column are from being of one size."""
-    last = len(layers) - 1
-    sizes = [
-        float(np.linalg.norm(V[: None if j == 0 else 1, : None if j == last else 1]))
-        for j, V in enumerate(layers)
-    ]
-    return (max(sizes) - min(sizes)) / max(sizes)
-
-
 class Still:
     """Steps of quiet layers V, of order eight (Dormand & Prince's, as SciPy's DOP853 has them).
 

@@ -1,27 +1,25 @@
-"""The iteration, its batches, where a run stops, and what is recorded of it."""
+"""The iteration, many runs at once, and where each of them stops."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mfbook.flow.descent.records import Records, trajectory_of
+from mfbook.flow.descent.stacked_loss import StackedLoss
 from mfbook.flow.trajectory import (
-    ARRIVED,
     DIVERGED,
     LEAST_REACHED,
     LOSS_REACHED,
     STEP_LIMIT,
-    Phase,
     Trajectory,
-    resting_phases,
 )
-from mfbook.models import model_of
-from mfbook.problems.checks import real_array, real_number, require_problem, whole_number
-from mfbook.problems.fit import LOSS_TOL, fit_of, is_least_over_cone
+from mfbook.models import Model, model_of
+from mfbook.problems.checks import real_array, real_number, whole_number
+from mfbook.problems.fit import LOSS_TOL
 from mfbook.problems.protocols import EntryProblem, Problem, is_symmetric, reads_entries
 
 if TYPE_CHECKING:
@@ -90,6 +88,13 @@ def gradient_descent(
         the most points that are kept along the path, beside its end (fewer for large batches;
         the spacing doubles whenever they are full).
 
+    Returns
+    -------
+    Trajectory
+        W, loss and gradient at the iterations that are kept, with straight lines between them in
+        `W_at`, and the factors at the end; `n_steps` counts iterations, and one run of a batch is
+        `trajectory[k]`.
+
     Raises
     ------
     TypeError
@@ -108,8 +113,12 @@ def gradient_descent(
     >>> run = gradient_descent(problem, (1e-4 * A, 1e-4 * B), lr=0.05)
     >>> run.converged, run.reason, round(float(run.W[1, 1]), 2)
     (True, 'loss reached', 5.95)
+
+    References
+    ----------
+    Bai, Zhao & Zhang 2024, Section B.1; Arora et al. 2019; Li, Luo & Lyu 2021.
     """
-    loss = _StackedLoss(problem)
+    loss = StackedLoss(problem)
     model = model_of(loss.example)
     given = model.factors_of(loss.example, factors)
     batch = given[0].shape[:-2]
@@ -120,11 +129,26 @@ def gradient_descent(
     loss_tol = real_number("loss_tol", loss_tol, least=0)
     runs = int(np.prod(batch, dtype=int))
     arrays = [array.reshape(runs, *array.shape[-2:]) for array in given]
-    final = [array.copy() for array in arrays]
     step = np.broadcast_to(steps, batch).reshape(runs, 1, 1)
+    records = Records(loss.example.shape, runs, max_records)
+    final, n_iters, reason = _descend(loss, model, arrays, step, max_iters, loss_tol, records)
+    return trajectory_of(records, final, n_iters, reason, steps, batch)
+
+
+def _descend(
+    loss: StackedLoss,
+    model: Model,
+    arrays: list[np.ndarray],
+    step: np.ndarray,
+    max_iters: int,
+    loss_tol: float,
+    records: Records,
+) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    """The factors at the end of every run, its iterations, and why it stopped."""
+    runs = len(step)
+    final = [array.copy() for array in arrays]
     n_iters = np.full(runs, max_iters)
     reason = np.full(runs, STEP_LIMIT, dtype=object)
-    records = _Records(loss.example.shape, runs, max_records)
 
     alive, done = np.arange(runs), np.zeros(runs, dtype=int)
     bound = goal = np.full(runs, np.inf)
@@ -189,10 +213,10 @@ def gradient_descent(
     for target, array in zip(final, arrays, strict=True):
         target[alive] = array
     records.keep(iteration, last=True)
-    return _trajectory(records, final, n_iters, reason, steps, batch)
+    return final, n_iters, reason
 
 
-def _walk(loss: _StackedLoss, arrays: Sequence[np.ndarray]) -> Walk | None:
+def _walk(loss: StackedLoss, arrays: Sequence[np.ndarray]) -> Walk | None:
     """Many iterations at once, compiled, where A and B, or U, meet in few entries."""
     problems = [one for one in loss.problems if reads_entries(one)]
     square = is_symmetric(loss.example)
@@ -215,138 +239,6 @@ def _norms(gradients: list[np.ndarray]) -> np.ndarray:
     return unit * np.sqrt(sum(squares))
 
 
-class _StackedLoss:
-    """Loss and gradient of run k at W[k], for one problem or one problem a run."""
-
-    def __init__(self, problem: Any) -> None:
-        self.problems: list[Problem] = (
-            list(problem)
-            if isinstance(problem, Sequence) and not isinstance(problem, (str, bytes))
-            else [problem]
-        )
-        if not self.problems:
-            raise ValueError("the sequence of problems is empty; give at least one")
-        entries = (
-            "only completion problems can be run as a sequence" if len(self.problems) > 1 else ""
-        )
-        for one in self.problems:
-            require_problem(one, entries=entries)
-        self.example = self.problems[0]
-        self.fits = [fit_of(one) for one in self.problems]
-        self.owner: np.ndarray | None = None
-        if len(self.problems) == 1:
-            return
-        if len({is_symmetric(p) for p in self.problems}) > 1:
-            raise ValueError(
-                "problems run together must mean one model, but some are symmetric, W = U Uᵀ, and "
-                "some are not; run the two kinds apart"
-            )
-        shapes = {p.shape for p in self.problems}
-        if len(shapes) > 1:
-            raise ValueError(f"problems run together must have one shape, but have {shapes}")
-        completions = [p for p in self.problems if reads_entries(p)]  # all of them
-        self.mask = np.stack([p.mask for p in completions])
-        self.values = np.stack([np.where(p.mask, p.values, 0.0) for p in completions])
-        self.weight = np.array([p.weight for p in completions])
-
-    def require_batch(self, batch: tuple[int, ...]) -> None:
-        if len(self.problems) == 1:
-            return
-        if not batch or batch[0] != len(self.problems):
-            raise ValueError(
-                f"the first axis of the factors must run over the {len(self.problems)} problems, "
-                f"but the leading axes are {batch}"
-            )
-        self.owner = np.repeat(np.arange(batch[0]), int(np.prod(batch[1:], dtype=int)))
-
-    def _of_one(self, W: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """f − min f and ∇f, from residuals to the attainable targets (see `problems.fit`)."""
-        one = self.example
-        if reads_entries(one):
-            residual = np.where(one.mask, W - one.values, 0.0)
-            gradient = 2.0 * one.weight * residual
-            residual = residual.reshape(*residual.shape[:-2], -1)
-        else:
-            residual = one.measure(W) - one.attainable
-            gradient = 2.0 * one.weight * one.adjoint(residual)
-        return one.weight * np.square(residual).sum(axis=-1), gradient
-
-    def goals(self, loss_tol: float, start: np.ndarray) -> np.ndarray:
-        """The excess at or below which each run has arrived, given that of its start."""
-        goals = np.array([fit.threshold(loss_tol) for fit in self.fits])[self.of_run(len(start))]
-        # Where zero fits the data, only the start has a size that a tolerance may refer to.
-        nothing = np.array([fit.learnable == 0.0 for fit in self.fits])[self.of_run(len(start))]
-        return np.where(nothing, np.maximum(goals, loss_tol * start), goals)
-
-    def least(self, runs: int) -> np.ndarray:
-        """min f of each run's problem."""
-        return np.array([fit.least for fit in self.fits])[self.of_run(runs)]
-
-    def of_run(self, runs: int) -> np.ndarray:
-        """The number of each run's problem."""
-        return np.zeros(runs, dtype=int) if self.owner is None else self.owner
-
-    def is_least(
-        self, W: np.ndarray, G: np.ndarray, runs: np.ndarray, goal: np.ndarray, loss_tol: float
-    ) -> np.ndarray:
-        """Whether W has the least loss of all U Uᵀ, where the problems are symmetric."""
-        found = np.zeros(len(runs), dtype=bool)
-        if not is_symmetric(self.example):
-            return found
-        owner = self.of_run(int(runs.max()) + 1)[runs]
-        # Where ⟨G, W⟩ is not small the factors still move.
-        for k in np.flatnonzero(np.abs(np.sum(G * W, axis=(-2, -1))) <= goal):
-            found[k] = is_least_over_cone(self.problems[owner[k]], W[k], loss_tol)
-        return found
-
-    def excess_and_gradient(self, W: np.ndarray, runs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if self.owner is None:
-            return self._of_one(W)
-        owner = self.owner[runs]
-        weight = self.weight[owner, None, None]
-        residual = self.mask[owner] * (W - self.values[owner])
-        weighted = weight * residual
-        return (weighted * residual).sum(axis=(-2, -1)), 2.0 * weighted
-
-
-class _Records:
-    """The points kept along the path, of all runs at common iterations."""
-
-    # W is kept at every record: 64 MB hold 1,000 records of 500 runs of 4×4.
-    BYTES = 64e6
-
-    def __init__(self, shape: tuple[int, int], runs: int, most: int) -> None:
-        self.most = int(np.clip(self.BYTES / (8 * runs * shape[0] * shape[1]), 16, most))
-        self.stride = 1
-        self.iterations: list[int] = []
-        self.W: list[np.ndarray] = []
-        self.loss: list[np.ndarray] = []
-        self.norm: list[np.ndarray] = []
-        self.now = (np.zeros((runs, *shape)), np.zeros(runs), np.zeros(runs))
-
-    def due(self, iteration: int) -> bool:
-        return iteration % self.stride == 0
-
-    def next_due(self, iteration: int) -> int:
-        return self.stride * (iteration // self.stride + 1)
-
-    def update(self, runs: np.ndarray, W: np.ndarray, loss: np.ndarray, norm: np.ndarray) -> None:
-        for store, value in zip(self.now, (W, loss, norm), strict=True):
-            store[runs] = value
-
-    def keep(self, iteration: int, last: bool = False) -> None:
-        if self.iterations and self.iterations[-1] == iteration:
-            return
-        self.iterations.append(iteration)
-        for series, value in zip((self.W, self.loss, self.norm), self.now, strict=True):
-            series.append(value.copy())
-        if len(self.iterations) >= self.most and not last:  # the end of the path stays
-            self.stride *= 2
-            del self.iterations[1::2]
-            for series in (self.W, self.loss, self.norm):
-                del series[1::2]
-
-
 def _steps(lr: float | ArrayLike, batch: tuple[int, ...]) -> np.ndarray:
     steps = real_array("lr", lr)
     if np.asarray(lr).dtype.kind == "b":
@@ -363,111 +255,3 @@ def _steps(lr: float | ArrayLike, batch: tuple[int, ...]) -> np.ndarray:
             f"shape {steps.shape}"
         ) from None
     return steps
-
-
-def _trajectory(
-    records: _Records,
-    final: list[np.ndarray],
-    n_iters: np.ndarray,
-    reason: np.ndarray,
-    steps: np.ndarray,
-    batch: tuple[int, ...],
-) -> Trajectory:
-    iterations = np.array(records.iterations, dtype=float)
-    count = len(iterations)
-    path = np.stack(records.W).reshape(count, *batch, *records.W[0].shape[1:])
-    loss = np.stack(records.loss).reshape(count, *batch)
-    norm = np.stack(records.norm).reshape(count, *batch)
-    t = np.multiply.outer(iterations, steps)
-
-    dense_output = _Interpolation(path, iterations, steps, batch)
-    single = not batch
-    shaped = reason.reshape(batch)
-    n_steps = n_iters.reshape(batch)
-    return Trajectory(
-        t=t,
-        loss=loss,
-        gradient_norm=norm,
-        W=path[-1],
-        factors=tuple(array.reshape(*batch, *array.shape[1:]) for array in final),
-        converged=bool(shaped in ARRIVED) if single else np.isin(shaped.astype(str), ARRIVED),
-        reason=str(shaped) if single else shaped,
-        n_steps=int(n_steps) if single else n_steps,
-        n_gradients=int(n_steps) + 1 if single else n_steps + 1,
-        dense_output=dense_output,
-        readings=_Recorded(path),
-    )
-
-
-@dataclass(frozen=True, eq=False)
-class _Recorded:
-    """What is read off the recorded W, (T, …, m, n)."""
-
-    path: np.ndarray
-
-    def singular_values(self, trajectory: Trajectory) -> np.ndarray:
-        return np.linalg.svd(np.where(np.isfinite(self.path), self.path, 0.0), compute_uv=False)
-
-    def phases(self, trajectory: Trajectory) -> tuple[Phase, ...]:
-        return () if np.ndim(trajectory.converged) else resting_phases(trajectory)
-
-    def log10_columns(self, trajectory: Trajectory) -> None:
-        return None
-
-    def one_of(self, batch: Trajectory, run: tuple[int, ...]) -> Trajectory:
-        if not run:
-            return batch
-        # A run that stopped before the last of its batch repeats its end point from there on.
-        path: tuple[Any, ...] = slice(None), *run
-        loss = batch.loss[path]
-        moving = np.flatnonzero(loss[1:] != loss[:-1])
-        there: tuple[Any, ...] = slice(moving[-1] + 2 if moving.size else 1), *run
-        return replace(
-            batch,
-            t=batch.t[there[:1]] if batch.t.ndim == 1 else batch.t[there],
-            loss=batch.loss[there],
-            gradient_norm=batch.gradient_norm[there],
-            W=batch.W[run],
-            factors=tuple(factor[run] for factor in batch.factors),
-            converged=bool(np.asarray(batch.converged)[run]),
-            reason=str(np.asarray(batch.reason)[run]),
-            n_steps=int(np.asarray(batch.n_steps)[run]),
-            n_gradients=int(np.asarray(batch.n_gradients)[run]),
-            dense_output=_OneOf(batch.dense_output, run),
-            readings=_Recorded(self.path[there]),
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class _OneOf:
-    """The dense output of one run of a batch; a class, so that it can be pickled."""
-
-    batch: Callable[[float], np.ndarray]
-    run: tuple[int, ...]
-
-    def __call__(self, t: float) -> np.ndarray:
-        return self.batch(t)[self.run]
-
-
-@dataclass(frozen=True, eq=False)
-class _Interpolation:
-    """Linear interpolation between the records, each run at its own iteration.
-
-    A class, so that trajectories can be pickled.
-    """
-
-    path: np.ndarray
-    iterations: np.ndarray
-    steps: np.ndarray
-    batch: tuple[int, ...]
-
-    @np.errstate(over="ignore", invalid="ignore")
-    def __call__(self, at: float) -> np.ndarray:
-        path, iterations, count = self.path, self.iterations, len(self.iterations)
-        position = np.clip(np.broadcast_to(at / self.steps, self.batch), 0, iterations[-1])
-        k = np.clip(np.searchsorted(iterations, position), 1, max(count - 1, 1))
-        low, high = iterations[k - 1], iterations[np.minimum(k, count - 1)]
-        share = np.where(high > low, (position - low) / np.where(high > low, high - low, 1), 1.0)
-        where = np.indices(self.batch)
-        before, after = path[(k - 1, *where)], path[(np.minimum(k, count - 1), *where)]
-        return before + share[..., None, None] * (after - before)

@@ -47,6 +47,13 @@ class MinRank(Printable):
         a sentence that excludes every smaller rank, or "not proven".
     lower_bound
         the smallest rank that is not excluded; equal to `rank` where there is a proof.
+
+    Examples
+    --------
+    >>> from mfbook.problems import MatrixCompletion
+    >>> found = min_rank(MatrixCompletion.from_text("1 2; 2 ?"))
+    >>> found.rank, found.lower_bound, found.proof
+    (1, 1, 'an observed entry is not zero, which excludes rank 0')
     """
 
     rank: int
@@ -96,6 +103,11 @@ def min_rank(problem: MatrixCompletion, *, starts: int = 64) -> MinRank:
         columns; beyond that fewer are tried.
     starts
         how many starts, at most, for each rank that is not excluded.
+
+    Returns
+    -------
+    MinRank
+        The rank, a matrix that has it, and the proof that none is smaller, or "not proven".
 
     Raises
     ------

@@ -42,6 +42,18 @@ class Certified(Printable):
         the dual point: (m, n), zero off the observed entries, or (k,), one weight a measurement.
     converged
         whether the gap is at most `tol` of the value, or 1e-6 of it where no tol was asked for.
+
+    Examples
+    --------
+    The bound is that of the dual point, which anybody may check.
+
+    >>> import mfbook as mf
+    >>> problem = mf.MatrixCompletion.from_text("3 ?; ? -4")
+    >>> best = mf.min_nuclear_norm(problem)
+    >>> round(best.value, 6), best.dual.round(3).tolist(), best.converged
+    (7.0, [[1.0, 0.0], [0.0, -1.0]], True)
+    >>> best.lower_bound == min(mf.dual_bound(problem, best.dual), best.value)
+    True
     """
 
     W: np.ndarray
@@ -89,6 +101,10 @@ def dual_bound(problem: Problem, dual: ArrayLike, *, psd: bool = False) -> float
     >>> best, worse = [[1, 0], [0, -1]], [[10, 0], [0, 0]]
     >>> round(dual_bound(problem, best), 9), round(dual_bound(problem, worse), 9)
     (7.0, 3.0)
+
+    References
+    ----------
+    Recht, Fazel & Parrilo 2010, Section 2: the nuclear norm is the dual of the spectral norm.
     """
     psd = require_setting(problem, psd)
     weights = _weights(problem, dual)

@@ -86,6 +86,11 @@ def min_nuclear_norm(
     max_iters
         of Douglas–Rachford, for each step size.
 
+    Returns
+    -------
+    Certified
+        W with its nuclear norm, and a lower bound for that of every matrix that fits.
+
     Raises
     ------
     TypeError
