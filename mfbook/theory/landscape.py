@@ -99,7 +99,9 @@ def _point(problem: Problem, factors: Sequence[ArrayLike]) -> tuple[Model, tuple
     arrays = model.one_run(problem, factors, "the landscape is that of")
     require_size(problem)
     with np.errstate(over="ignore", invalid="ignore"):
-        _in_range("product", np.square(model.product(arrays)))
+        W = model.product(arrays)
+        _in_range("product", np.square(W))
+        _in_range("measured product", np.sum(np.square(problem.measure(W))))
     return model, arrays
 
 

@@ -40,7 +40,7 @@ class Units:
     @property
     def rate(self) -> float:
         """One over the unit of time, u^(2−2/N) s²."""
-        return self.W ** (1 - 2 / self.depth) * self.target * self.measurement
+        return self.W ** (1 - 2 / self.depth) * self.measurement * self.target
 
 
 def units_at(problem: Problem, depth: float, log_sizes: np.ndarray, name: str) -> Units:
