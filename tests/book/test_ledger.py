@@ -126,191 +126,207 @@ def unbroken(name: str) -> Unbroken:
     return Unbroken(found)
 
 
+BROKEN = [
+    # an edge to the wrong column; isolated vertices kept; the lemma without its condition
+    ("data/graph", "bai2024-def1", "[P, np.zeros((m, m))]", "[~P, np.zeros((m, m))]"),
+    ("data/graph", "bai2024-def1", "list(nx.isolates(graph))", "[]"),
+    ("data/graph", "bai2024-lemA1", "for g in trimmed", "for g in atlas"),
+    # components that spread along their rows only
+    ("data/graph", "bai2024-def2", "rows | P[:, wider_cols].any(axis=1)", "rows"),
+    # a residual that sees what is not observed
+    ("data/graph", "bai2024-propA4", "(W[mask] - values)", "(W.sum() - values)"),
+    # the zero rows kept; friends who must have met; a line that is observed after all
+    ("data/graph", "bai2024-remA2", "C.any(axis=0)", "np.ones(len(C), dtype=bool)"),
+    ("data/graph", "bai2024-remA2", "matrix_power(common, len(P))", "matrix_power(common, 1)"),
+    ("data/graph", "bai2024-remA2", "wider = mf", "mask[3, 0] = True; wider = mf"),
+    # two factors for three; a triangle that rank 1 fits
+    ("answers", "mfbook-answers", "depth=N, rng=0", "depth=2, rng=0"),
+    ("answers", "mfbook-answers", "2 ? -1; 2 -1 ?", "2 ? 1; 2 1 ?"),
+    # a pattern dropped from the paper's list, and one read wrongly
+    ("data/graph", "bai2024-secB3", '"110110001"]', "]"),
+    ("data/graph", "bai2024-secB3", '"111110011"', '"111110111"'),
+    # a model that does not start from zero; one that forgets an entry
+    ("data/completing", "talk-nonfactored", "(np.zeros((3, 3)),)", "(np.ones((3, 3)),)"),
+    ("data/completing", "talk-nonfactored", "return W0 +", "return 0 * W0 +"),
+    # factors that start large
+    ("data/completing", "talk-nonfactored", "(1e-6 * A, 1e-6 * B)", "(A, B)"),
+    # another step, another sign
+    ("data/completing", "mfbook-descent", "lr=0.02, steps", "lr=0.021, steps"),
+    ("data/completing", "mfbook-two-by-two", "a * np.sign(b * c)", "-a * np.sign(b * c)"),
+    # a scale that is lost, as if rounding had eaten it
+    ("numerics/flow", "mfbook-rounding", "log10_scale=-int(e)", "log10_scale=-min(int(e), 16)"),
+    # a basis in which A is not protected; a half of the Hessian, or a direction, mirrored
+    ("dynamics/manifolds", "mfbook-equal-spans", "(2 * orthogonal", "(0.5 * orthogonal"),
+    ("dynamics/escape", "bai2024-lemA2", "np.kron(-S, np.eye(h))", "np.kron(S, np.eye(h))"),
+    ("dynamics/escape", "bai2024-propA7", "[lift[:4], -lift[4:]]", "[lift[:4], lift[4:]]"),
+    # the whole distance for its part along one pair; a gradient that hardly moves; gradients
+    # that are too small; a half of the factors that learns at half the speed
+    (
+        "dynamics/escape",
+        "mfbook-escape-order",
+        "np.linalg.norm(second @ off)",
+        "np.linalg.norm(off)",
+    ),
+    ("dynamics/escape", "mfbook-escape", "moved = np.linalg", "moved = 1e-2 * np.linalg"),
+    (
+        "dynamics/traversal",
+        "mfbook-timetable",
+        "np.linalg.svd(p.gradient(q.W), compute_uv=False)",
+        "0.98 * np.linalg.svd(p.gradient(q.W), compute_uv=False)",
+    ),
+    (
+        "dynamics/traversal",
+        "bai2024-fig3",
+        "B - lr * A.T @ G\n        path",
+        "B - lr / 2 * A.T @ G\n        path",
+    ),
+    # a step beyond the proof's range; a clock that runs at another speed in each part
+    ("dynamics/landscape", "bai2024-thm1", "end = 2 * sigma / q", "end = 3 * sigma / q"),
+    (
+        "dynamics/disconnected",
+        "mfbook-decoupled-flow",
+        'problem.values[block], problem.mask[block], loss="half"',
+        'problem.values[block], problem.mask[block], loss="mean"',
+    ),
+    # a Lyapunov function with the wrong sign; a start whose half is mirrored
+    ("bias/rank", "mfbook-rank-one", "np.log(x / s)", "np.log(s / x)"),
+    # a certificate with the wrong sign
+    ("bias/nuclear", "bai2024-lemA5", "L[:, kept] @ Q[kept]", "L[:, kept] @ -Q[kept]"),
+    (
+        "bias/seed",
+        "mfbook-seed-limit",
+        "mf.disconnected_limit(problem, start)",
+        "mf.disconnected_limit(problem, (start[0], -start[1]))",
+    ),
+    # a loss four times too large beside its gradient; summands in the wrong directions
+    ("bias/seed", "mfbook-seed-limit", "np.sum(R**2) / 2", "np.sum(R**2) * 2"),
+    (
+        "dynamics/disconnected",
+        "mfbook-component-sums",
+        "directions[: int((sizes > 1e-3).sum())]",
+        "directions[-int((sizes > 1e-3).sum()) :]",
+    ),
+    # a lower block read without its transpose; a cone without its edge
+    ("greedy/conjecture", "li2021-eq2", "f(lower.T)", "f(lower)"),
+    ("greedy/conjecture", "li2021-lemA", "np.maximum(values, 0)", "values"),
+    # an integral that lost its factor of two; a Jordan block that falls apart
+    ("greedy/direction", "li2021-warm2", "-np.expm1(-2 * t * mus)", "-np.expm1(-t * mus)"),
+    ("greedy/direction", "li2021-thm5.3", "np.diag(np.ones(k - 1), 1)", "0"),
+    # a promise twice as large; a Jacobian that forgets one of the two factors
+    ("greedy/purpose", "mfbook-pursuit-ends", "+ top[:-1])", "+ 2 * top[:-1])"),
+    ("greedy/purpose", "li2021-fig3", "j] += U[i]", "j] += 0 * U[i]"),
+    # the entry of another pair; a planar flow that lost a factor of two
+    ("greedy/parting", "mfbook-triangle", "kept = abc[2 - zero]", "kept = abc[zero]"),
+    ("greedy/parting", "mfbook-runaway-proved", "2 * y * (a - x * y), x", "y * (a - x * y), x"),
+    # a sum of rates read as a difference; what the first phase does to the second column
+    ("greedy/phases", "li2021-thmF5", "mu[i] + mu[j]", "mu[i] - mu[j]"),
+    ("greedy/phases", "mfbook-second-phase", "np.log(c) + log_kappa", "np.log(c)"),
+    # the last pair for the first; a diagonal without the entry that misleads the flow
+    (
+        "depth/escaping",
+        "mfbook-first-direction",
+        "np.outer(left[:, 0], right[0])",
+        "np.outer(left[:, -1], right[-1])",
+    ),
+    ("depth/escaping", "li2021-lemJ2", "diagonal[1] = 16", "diagonal[1] = 2"),
+    # powers of another depth; the third eigenvalue for the second; a rank too few
+    (
+        "depth/endless",
+        "li2021-thmD1",
+        "np.exp(2 * m * (1 - 1 / depth))",
+        "np.exp(2 * m * (1 - 2 / depth))",
+    ),
+    (
+        "depth/endless",
+        "mfbook-constant-of-depth",
+        "left_over(mu, 1, L) - 1",
+        "left_over(mu, 2, L) - 1",
+    ),
+    (
+        "depth/endless",
+        "li2021-def6.3",
+        "mf.low_rankness(matrix, r)",
+        "mf.low_rankness(matrix, max(r - 1, 0))",
+    ),
+    # a term too large; a sum that is not conserved; tokens with their mean; the
+    # smallest share for the largest
+    ("beyond/attention", "mfbook-attention-order", "n * T**2 * d**0.5)", "n * T * d**0.5)"),
+    ("beyond/attention", "mfbook-attention-pairs", "Q.mT @ Q - K", "Q.mT @ Q + K"),
+    ("beyond/attention", "mfbook-attention-times", "(X - mean[:, None, :])", "X"),
+    ("beyond/attention", "mfbook-attention-heads", "np.argmax(share", "np.argmin(share"),
+    ("beyond/attention", "mfbook-attention-centered", "(4, centered=True)", "(4)"),
+    # ranks counted down to what the start has
+    ("beyond/attention", "bai2024-figB9", "> 0.1 * sizes[-1", "> 1e-5 * sizes[-1"),
+    # steps counted twice; opposite neurons taken for two; a head without what it shares
+    ("beyond/model_rank", "mfbook-model-rank-layers", "(s[j + 1] - s[j])", "s[j + 1]"),
+    ("beyond/model_rank", "mfbook-model-rank-network", "max(w, tuple(-x for x in w))", "w"),
+    ("beyond/model_rank", "mfbook-model-rank-attention", "(q + k) - q * k", "(q + k)"),
+    # a neuron that is nobody's twin; small and large starts taken for each other
+    ("beyond/model_rank", "mfbook-neurons-stay-apart", "-twins[0, 2]", "twins[0, 2] / 2"),
+    (
+        "beyond/model_rank",
+        "talk-modelrank",
+        "{key: np.median(error)",
+        "{(*key[:2], {1.0: 1e-3, 1e-3: 1.0}[key[2]]): np.median(error)",
+    ),
+    # a start that is felt with the wrong sign; a growth that lost its factor of two
+    ("depth/limit", "li2021-thm6.2", "@ kappa - h[0]", "@ kappa + h[0]"),
+    ("depth/limit", "mfbook-depth-two-nearest", "+ 2 * further[0])", "+ further[0])"),
+    # a bound that a wrong power makes larger than what it bounds; the step before the last one
+    ("depth/limit", "li2021-thm6.4", "** (-2 / (1 - 2 / L))", "** (-4 / (1 - 2 / L))"),
+    ("depth/limit", "li2021-fig5", "critical_points[2]) / 2", "critical_points[1]) / 2"),
+    # entries for measurements; two layers for three and four; the smallest norm of other data; V
+    # for its transpose; a layer that climbs
+    ("depth/printed", "arora2019-secD2", 'key[0] == "N(0, 1)"', 'key[0] == "entries"'),
+    (
+        "depth/printed",
+        "arora2019-fig1",
+        "errors(2000, N, -3, flow=True)[0] for N",
+        "errors(2000, 2, -3, flow=True)[0] for N",
+    ),
+    (
+        "depth/printed",
+        "arora2019-fig2",
+        "mf.min_nuclear_norm(few)",
+        "mf.min_nuclear_norm(problems[5000])",
+    ),
+    ("depth/printed", "arora2019-fig3", "gradient(W) @ Vt.T", "gradient(W) @ Vt"),
+    ("depth/printed", "arora2019-fig456", "[first - rate * G", "[first + rate * G"),
+    # one rank too many; a start that is not zero; a rating too many; the diagonal for the rest;
+    # the best stop for the end
+    ("beyond/ratings", "mfbook-fit-rank", "asked = max", "asked = 1 + max"),
+    (
+        "beyond/ratings",
+        "mfbook-ratings-depth-one",
+        "start = np.zeros(problem.shape)",
+        "start = np.ones(problem.shape)",
+    ),
+    ("beyond/ratings", "mfbook-few-ratings", "(seen <= r)", "(seen <= r + 1)"),
+    (
+        "beyond/ratings",
+        "arora2019-fig3ml",
+        "on, on_spread, off, off_spread,",
+        "off, off_spread, on, on_spread,",
+    ),
+    (
+        "beyond/ratings",
+        "mfbook-ratings-held-out",
+        "paths[key][-1, TEST]",
+        "paths[key][stop[key], TEST]",
+    ),
+    # a start that is not tiny
+    ("welcome", "mfbook-welcome", "tiny = 1e-8", "tiny = 1e-1"),
+]
+
+
+def in_reading_order(broken: list[tuple[str, str, str, str]]) -> list[tuple[str, str, str, str]]:
+    """Chapter by chapter, each from its beginning on: then no cell before a break runs twice."""
+    texts = {chapter.name: chapter.source.read_text("utf-8") for chapter in CHAPTERS}
+    return sorted(broken, key=lambda row: (row[0], texts[row[0]].find(row[2])))
+
+
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(
-    ("chapter", "id", "old", "new"),
-    [
-        # an edge to the wrong column; isolated vertices kept; the lemma without its condition
-        ("data/graph", "bai2024-def1", "[P, np.zeros((m, m))]", "[~P, np.zeros((m, m))]"),
-        ("data/graph", "bai2024-def1", "list(nx.isolates(graph))", "[]"),
-        ("data/graph", "bai2024-lemA1", "for g in trimmed", "for g in atlas"),
-        # components that spread along their rows only
-        ("data/graph", "bai2024-def2", "rows | P[:, wider_cols].any(axis=1)", "rows"),
-        # a residual that sees what is not observed
-        ("data/graph", "bai2024-propA4", "(W[mask] - values)", "(W.sum() - values)"),
-        # the zero rows kept; friends who must have met; a line that is observed after all
-        ("data/graph", "bai2024-remA2", "C.any(axis=0)", "np.ones(len(C), dtype=bool)"),
-        ("data/graph", "bai2024-remA2", "matrix_power(common, len(P))", "matrix_power(common, 1)"),
-        ("data/graph", "bai2024-remA2", "wider = mf", "mask[3, 0] = True; wider = mf"),
-        # two factors for three; a triangle that rank 1 fits
-        ("answers", "mfbook-answers", "depth=N, rng=0", "depth=2, rng=0"),
-        ("answers", "mfbook-answers", "2 ? -1; 2 -1 ?", "2 ? 1; 2 1 ?"),
-        # a pattern dropped from the paper's list, and one read wrongly
-        ("data/graph", "bai2024-secB3", '"110110001"]', "]"),
-        ("data/graph", "bai2024-secB3", '"111110011"', '"111110111"'),
-        # a model that does not start from zero; one that forgets an entry
-        ("data/completing", "talk-nonfactored", "(np.zeros((3, 3)),)", "(np.ones((3, 3)),)"),
-        ("data/completing", "talk-nonfactored", "return W0 +", "return 0 * W0 +"),
-        # factors that start large
-        ("data/completing", "talk-nonfactored", "(1e-6 * A, 1e-6 * B)", "(A, B)"),
-        # another step, another sign
-        ("data/completing", "mfbook-descent", "lr=0.02, steps", "lr=0.021, steps"),
-        ("data/completing", "mfbook-two-by-two", "a * np.sign(b * c)", "-a * np.sign(b * c)"),
-        # a scale that is lost, as if rounding had eaten it
-        ("numerics/flow", "mfbook-rounding", "log10_scale=-int(e)", "log10_scale=-min(int(e), 16)"),
-        # a basis in which A is not protected; a half of the Hessian, or a direction, mirrored
-        ("dynamics/manifolds", "mfbook-equal-spans", "(2 * orthogonal", "(0.5 * orthogonal"),
-        ("dynamics/escape", "bai2024-lemA2", "np.kron(-S, np.eye(h))", "np.kron(S, np.eye(h))"),
-        ("dynamics/escape", "bai2024-propA7", "[lift[:4], -lift[4:]]", "[lift[:4], lift[4:]]"),
-        # the whole distance for its part along one pair; a gradient that hardly moves; late
-        # steps; a half of the factors that learns at half the speed
-        (
-            "dynamics/escape",
-            "mfbook-escape-order",
-            "np.linalg.norm(second @ off)",
-            "np.linalg.norm(off)",
-        ),
-        ("dynamics/escape", "mfbook-escape", "moved = np.linalg", "moved = 1e-2 * np.linalg"),
-        (
-            "dynamics/traversal",
-            "mfbook-timetable",
-            "power[k] / rate[0]",
-            "1.02 * power[k] / rate[0]",
-        ),
-        (
-            "dynamics/traversal",
-            "bai2024-fig3",
-            "B - lr * A.T @ G\n        path",
-            "B - lr / 2 * A.T @ G\n        path",
-        ),
-        # a step beyond the proof's range; a clock that runs at another speed in each part
-        ("dynamics/landscape", "bai2024-thm1", "end = 2 * sigma / q", "end = 3 * sigma / q"),
-        (
-            "dynamics/disconnected",
-            "mfbook-decoupled-flow",
-            'problem.values[block], problem.mask[block], loss="half"',
-            'problem.values[block], problem.mask[block], loss="mean"',
-        ),
-        # a Lyapunov function with the wrong sign; a start whose half is mirrored
-        ("bias/rank", "mfbook-rank-one", "np.log(x / s)", "np.log(s / x)"),
-        # a certificate with the wrong sign
-        ("bias/nuclear", "bai2024-lemA5", "L[:, kept] @ Q[kept]", "L[:, kept] @ -Q[kept]"),
-        (
-            "bias/seed",
-            "mfbook-seed-limit",
-            "mf.disconnected_limit(problem, start)",
-            "mf.disconnected_limit(problem, (start[0], -start[1]))",
-        ),
-        # a loss four times too large beside its gradient; summands in the wrong directions
-        ("bias/seed", "mfbook-seed-limit", "np.sum(R**2) / 2", "np.sum(R**2) * 2"),
-        (
-            "dynamics/disconnected",
-            "mfbook-component-sums",
-            "directions[: int((sizes > 1e-3).sum())]",
-            "directions[-int((sizes > 1e-3).sum()) :]",
-        ),
-        # a lower block read without its transpose; a cone without its edge
-        ("greedy/conjecture", "li2021-eq2", "f(lower.T)", "f(lower)"),
-        ("greedy/conjecture", "li2021-lemA", "np.maximum(values, 0)", "values"),
-        # an integral that lost its factor of two; a Jordan block that falls apart
-        ("greedy/direction", "li2021-warm2", "-np.expm1(-2 * t * mus)", "-np.expm1(-t * mus)"),
-        ("greedy/direction", "li2021-thm5.3", "np.diag(np.ones(k - 1), 1)", "0"),
-        # a promise twice as large; a Jacobian that forgets one of the two factors
-        ("greedy/purpose", "mfbook-pursuit-ends", "+ top[:-1])", "+ 2 * top[:-1])"),
-        ("greedy/purpose", "li2021-fig3", "j] += U[i]", "j] += 0 * U[i]"),
-        # the entry of another pair; a planar flow that lost a factor of two
-        ("greedy/parting", "mfbook-triangle", "kept = abc[2 - zero]", "kept = abc[zero]"),
-        ("greedy/parting", "mfbook-runaway-proved", "2 * y * (a - x * y), x", "y * (a - x * y), x"),
-        # a sum of rates read as a difference; what the first phase does to the second column
-        ("greedy/phases", "li2021-thmF5", "mu[i] + mu[j]", "mu[i] - mu[j]"),
-        ("greedy/phases", "mfbook-second-phase", "np.log(c) + log_kappa", "np.log(c)"),
-        # the last pair for the first; a diagonal without the entry that misleads the flow
-        (
-            "depth/escaping",
-            "mfbook-first-direction",
-            "np.outer(left[:, 0], right[0])",
-            "np.outer(left[:, -1], right[-1])",
-        ),
-        ("depth/escaping", "li2021-lemJ2", "diagonal[1] = 16", "diagonal[1] = 2"),
-        # powers of another depth; a rank too few
-        (
-            "depth/endless",
-            "li2021-thmD1",
-            "np.exp(2 * m * (1 - 1 / depth))",
-            "np.exp(2 * m * (1 - 2 / depth))",
-        ),
-        (
-            "depth/endless",
-            "mfbook-constant-of-depth",
-            "(-1 / (1 - 2 / depth))",
-            "(-1 / (1 - 1 / depth))",
-        ),
-        (
-            "depth/endless",
-            "li2021-def6.3",
-            "mf.low_rankness(matrix, r)",
-            "mf.low_rankness(matrix, max(r - 1, 0))",
-        ),
-        # a term too large; a sum that is not conserved; tokens with their mean; the
-        # smallest share for the largest
-        ("beyond/attention", "mfbook-attention-order", "n * T**2 * d**0.5)", "n * T * d**0.5)"),
-        ("beyond/attention", "mfbook-attention-pairs", "Q.mT @ Q - K", "Q.mT @ Q + K"),
-        ("beyond/attention", "mfbook-attention-times", "(X - mean[:, None, :])", "X"),
-        ("beyond/attention", "mfbook-attention-heads", "np.argmax(share", "np.argmin(share"),
-        ("beyond/attention", "mfbook-attention-centered", "(4, centered=True)", "(4)"),
-        # ranks counted down to what the start has
-        ("beyond/attention", "bai2024-figB9", "> 0.1 * sizes[-1", "> 1e-5 * sizes[-1"),
-        # steps counted twice; opposite neurons taken for two; a head without what it shares
-        ("beyond/model_rank", "mfbook-model-rank-layers", "(s[j + 1] - s[j])", "s[j + 1]"),
-        ("beyond/model_rank", "mfbook-model-rank-network", "max(w, tuple(-x for x in w))", "w"),
-        ("beyond/model_rank", "mfbook-model-rank-attention", "(q + k) - q * k", "(q + k)"),
-        # a neuron that is nobody's twin; small and large starts taken for each other
-        ("beyond/model_rank", "mfbook-neurons-stay-apart", "-twins[0, 2]", "twins[0, 2] / 2"),
-        (
-            "beyond/model_rank",
-            "talk-modelrank",
-            "{key: np.median(error)",
-            "{(*key[:2], {1.0: 1e-3, 1e-3: 1.0}[key[2]]): np.median(error)",
-        ),
-        # a start that is felt with the wrong sign; a growth that lost its factor of two
-        ("depth/limit", "li2021-thm6.2", "@ kappa - h[0]", "@ kappa + h[0]"),
-        ("depth/limit", "mfbook-depth-two-nearest", "+ 2 * further[0])", "+ further[0])"),
-        # a bound that a wrong power makes larger than what it bounds; the step before the last one
-        ("depth/limit", "li2021-thm6.4", "** (-2 / (1 - 2 / L))", "** (-4 / (1 - 2 / L))"),
-        ("depth/limit", "li2021-fig5", "critical_points[2]) / 2", "critical_points[1]) / 2"),
-        # measurements that weigh what entries do; flows from one in place of a thousandth; the
-        # smallest norm of other data; V for its transpose; a layer that climbs
-        ("depth/printed", "arora2019-secD2", " / D**2", ""),
-        ("depth/printed", "arora2019-fig1", "log10_scale=exponent / depth", "log10_scale=0"),
-        (
-            "depth/printed",
-            "arora2019-fig2",
-            "mf.min_nuclear_norm(few)",
-            "mf.min_nuclear_norm(problems[5000])",
-        ),
-        ("depth/printed", "arora2019-fig3", "gradient(W) @ Vt.T", "gradient(W) @ Vt"),
-        ("depth/printed", "arora2019-fig456", "[first - rate * G", "[first + rate * G"),
-        # one rank too many; a start that is not zero; a rating too many; the diagonal for the rest;
-        # the worst stop
-        ("beyond/ratings", "mfbook-fit-rank", "asked = max", "asked = 1 + max"),
-        (
-            "beyond/ratings",
-            "mfbook-ratings-depth-one",
-            "start = np.zeros(problem.shape)",
-            "start = np.ones(problem.shape)",
-        ),
-        ("beyond/ratings", "mfbook-few-ratings", "(seen <= r)", "(seen <= r + 1)"),
-        (
-            "beyond/ratings",
-            "arora2019-fig3ml",
-            "on, on_spread, off, off_spread,",
-            "off, off_spread, on, on_spread,",
-        ),
-        ("beyond/ratings", "mfbook-ratings-held-out", "np.argmin(path", "np.argmax(path"),
-        # a start that is not tiny
-        ("welcome", "mfbook-welcome", "tiny = 1e-8", "tiny = 1e-1"),
-    ],
-)
+@pytest.mark.parametrize(("chapter", "id", "old", "new"), in_reading_order(BROKEN))
 def test_a_broken_chapter_fails_its_check(chapter, id, old, new):
     assert unbroken(chapter).outcome(id, old, new).startswith(f"claim failed: {id}")
 
