@@ -4,7 +4,8 @@
 
 Half an hour on two cores. A thousand problems, 200 a class, the same for every depth: two factors
 from 10^-1000, where the time is a logarithm of the scale; three and four from 10^-6. Those of
-three and four that do not end at the smallest rank are followed to 10^-12 and to 10^-30.
+three and four that do not end at the smallest rank are followed to 10^-12 and to 10^-30, but not if
+W grows beyond all bounds; `studies.deep_rank_one` goes on where a theorem says that it must not.
 `book/depth/depth_map.json` holds ranks, singular values and reasons with their provenance; the
 chapter that reads it computes a part of them again.
 """
@@ -67,7 +68,7 @@ def followed(task: tuple[int, mf.MatrixCompletion, int]) -> dict[str, Any]:
     for exponent in EXPONENTS[depth]:
         runs.append(learned(problem, index, depth, exponent))
         arrived = runs[-1]["reason"] == LOSS_REACHED and runs[-1]["rank"] <= smallest.rank
-        # A run to infinity from one scale is one from every smaller scale, only longer.
+        # Such runs take long. A smaller start may end elsewhere, see studies.deep_rank_one.
         if arrived or runs[-1]["reason"] == UNBOUNDED:
             break
     return {"min_rank": smallest.rank, "proof": smallest.proof != "not proven", "runs": runs}
