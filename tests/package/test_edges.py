@@ -6,8 +6,6 @@ the data: what a name makes of c M is c times what it makes of M, as far as M is
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import mfbook as mf
 
