@@ -237,7 +237,7 @@ OF_ARRAYS = {
     "gradient_descent": lambda p, f: mf.gradient_descent(p, f[:2], lr=1e-3, max_iters=20).W,
     "gradient_descent of layers": lambda p, f: mf.gradient_descent(p, f, lr=1e-3, max_iters=9).W,
     "end_to_end_flow": lambda p, f: mf.end_to_end_flow(p, f[0], depth=3, max_steps=9).W,
-    "taylor_flow": lambda p, f: mf.taylor_flow(p, f[:2], log10_scale=-1, times=[0.1]).W,
+    "taylor_flow": lambda p, f: mf.taylor_flow(p, f[:2], log10_scale=-1, times=[0.1]),
     "deep_limit": lambda p, f: mf.deep_limit(p, f, max_steps=30).W,
     "relative_gradient": lambda p, f: mf.relative_gradient(p, f),
     "hessian": lambda p, f: mf.hessian(p, f[:2], tol=np.inf),
@@ -267,8 +267,8 @@ def test_it_does_not_matter_how_numbers_are_stored(call, kind):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("c", [1e-150, 1e-40, 1e40, 1e150])
-@pytest.mark.parametrize("depth", [1, 1.5, 2, 3, np.inf])
+@pytest.mark.parametrize("c", [1e-140, 1e140])
+@pytest.mark.parametrize("depth", [1, 2, 2.5, 3, np.inf])
 def test_the_flow_of_W_does_not_depend_on_the_unit(depth, c):
     M, W0 = np.array([[1.0, 2], [3, NAN]]), np.array([[1.0, 0.5], [0.25, 1]])
     one, other = (
@@ -353,3 +353,28 @@ def test_a_loss_beyond_all_numbers_is_inf_and_no_nan():
 @pytest.mark.parametrize("kind", ["depth", "matrix", "time", "greedy"])
 def test_explorers_answer_or_say_why(kind, text):
     answer_or_reason(getattr(mf.widgets, kind), text)
+
+
+# Limits at which nothing happens at all.
+AT_ONCE = {
+    "gradient_flow": lambda **o: mf.gradient_flow(
+        mf.examples.M4, mf.small_init((2, 2), rng=0), **o
+    ),
+    "gradient_flow of layers": lambda **o: mf.gradient_flow(
+        mf.examples.M4, mf.small_init((2, 2), depth=3, rng=0), **o
+    ),
+    "end_to_end_flow": lambda **o: mf.end_to_end_flow(mf.examples.M4, np.eye(2), depth=3, **o),
+}
+
+
+@pytest.mark.parametrize("options", [{"max_steps": 0}, {"t_max": 0}, {"t_max": 5e-324}])
+@pytest.mark.parametrize("call", AT_ONCE)
+def test_a_run_of_no_length_is_a_run(call, options):
+    run = AT_ONCE[call](**options)
+    look_at(run)
+    assert not run.converged and run.reason in ("step limit", "time limit")
+
+
+def test_a_process_of_no_steps_stays_at_zero():
+    limit = mf.deep_limit(mf.examples.M4, mf.small_init((2, 2), depth=3, rng=0), max_steps=0)
+    assert limit.reason == "step limit" and limit.ranks == (0,)
