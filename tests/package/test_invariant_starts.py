@@ -13,6 +13,7 @@ from mfbook.flow import gradient_flow
 from mfbook.flow.deep.invariant_parts import falls_apart
 from mfbook.flow.deep.symmetry import Kept
 from mfbook.flow.determinants import sign_has_changed
+from mfbook.flow.greedy_path import NOT_SIMPLE
 from mfbook.flow.limit import deep_limit
 from mfbook.flow.trajectory import ADVICE, CROSSED, ROUNDING
 from mfbook.models import product, small_init
@@ -308,3 +309,66 @@ def test_which_signs_are_kept():
     wide = np.concatenate([A, np.zeros((3, 2))], axis=1), np.concatenate([B, np.zeros((2, 3))])
     assert sign_has_changed(wide, (wide[0], wide[1] @ reflected))
     assert not sign_has_changed(wide, wide)
+
+
+def mirrored_halves(seed):
+    """(A, B, Bᵀ, Aᵀ) on symmetric data that are not positive semidefinite: the flow keeps W ⪰ 0."""
+    rng = np.random.default_rng(seed)
+    A, B, M = rng.standard_normal((3, 4, 4))
+    mask = rng.random((4, 4)) < 0.6
+    problem = MatrixCompletion(M + M.T, mask | mask.T | np.eye(4, dtype=bool))
+    return problem, (A, B, B.T, A.T)
+
+
+def is_semidefinite(W):
+    size = np.abs(W).max()
+    return (
+        np.abs(W - W.T).max() < 1e-4 * size and np.linalg.eigvalsh((W + W.T) / 2)[0] > -1e-4 * size
+    )
+
+
+@pytest.mark.parametrize("log10_scale", [-2, -8, -30])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_product_and_its_transpose_stay_semidefinite_or_are_doubted(seed, log10_scale):
+    """A reflection between the halves changes the signs of W, and no eigenvalue of a word."""
+    problem, layers = mirrored_halves(seed)
+    run = gradient_flow(problem, layers, log10_scale=log10_scale)
+    assert not run.converged or is_semidefinite(run.W)
+
+
+@pytest.mark.parametrize("turn", [np.eye(4), orthogonal(np.random.default_rng(7), 4)])
+def test_halves_that_are_a_mirror_are_noticed_in_turned_bases(turn):
+    rng = np.random.default_rng(2)
+    A, B, C, M = rng.standard_normal((4, 4, 4))
+    H = orthogonal(rng, 4)
+    kept = Kept((A, B @ H, H.T @ B.T, A.T @ turn), *about(full((M + M.T) @ turn)))
+    assert kept.mirrored and np.allclose(kept.turn, turn, atol=1e-9)
+    assert kept.holds((C, B, B.T, C.T @ turn))
+    for signs in ([1, 1, 1, -1], [-1, -1, -1, -1]):
+        assert not kept.holds((C, B, np.array(signs)[:, None] * B.T, C.T @ turn))
+    indefinite = (A, B, np.array([1, 1, 1, -1])[:, None] * B.T, A.T @ turn)
+    assert Kept(indefinite, *about(full((M + M.T) @ turn))).turn is None
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_process_stays_on_the_set_of_its_start_or_says_so(seed):
+    """Mirrors of three and four layers, for which rounding decides the first plateaus."""
+    problem, layers = mirrored_halves(seed)
+    limit = deep_limit(problem, layers)
+    assert not limit.converged or is_semidefinite(limit.W)
+    A, B = layers[0], layers[1]
+    limit = deep_limit(problem, (A, B + B.T, A.T))
+    assert not limit.converged or np.abs(limit.W - limit.W.T).max() < 1e-4 * np.abs(limit.W).max()
+    if limit.reason in (ROUNDING, CROSSED):
+        assert limit.advice == limit.ADVICE[limit.reason]
+
+
+def test_the_process_of_copies_and_signs_says_that_it_cannot_tell():
+    equal = MatrixSensing(np.eye(3)[None], [1.0])
+    assert deep_limit(equal, (np.eye(3),) * 3).reason == NOT_SIMPLE
+    problem = MatrixCompletion.from_text("? 1 0; 1 0 0; 0 0 2", loss="half")
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        for sign in (1.0, -1.0):
+            limit = deep_limit(problem, balanced(rng, 3, 3, sign))
+            assert not limit.converged or np.sign(np.linalg.det(limit.W)) in (sign, 0.0)

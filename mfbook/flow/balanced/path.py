@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 # A step shorter than this share of the time since the clock was last set to 0 sets it again, and so
 # do that many steps.
 SHORT, MANY = 1e-6, 25
+# In a time that is shorter than this, in units of the data, nothing moves by its rounding.
+SHORTEST = 1e-200
 # For central differences of velocities. The slow ones, 10^-10 of the fast ones and less, need their
 # derivatives as well: what they feel of the fast ones then is of the third order.
 DIFFERENCE = 1e-7
@@ -58,7 +60,7 @@ class Path:
     def t(self) -> np.ndarray:
         """The times in the caller's unit."""
         times = np.array(self.times) / self.units.rate
-        if self.reason == TIME_LIMIT:
+        if self.reason == TIME_LIMIT and len(times) > 1:
             times[-1] = self.t_max
         return times
 
@@ -111,7 +113,7 @@ def follow(
     if above(y) <= 0:
         path.reason = LOSS_REACHED
     while not path.reason:
-        if begun + solver.t >= t_max:
+        if begun + solver.t >= t_max or t_max < SHORTEST:
             path.reason = TIME_LIMIT
         elif len(path.states) > max_steps:
             path.reason = STEP_LIMIT

@@ -35,10 +35,9 @@ def process(problem: Problem, arrays: tuple[np.ndarray, ...], options: Limits) -
     broken = ""
     while not path.reason and not broken:
         left = options["max_steps"] - path.n_steps
+        path.advance(max(left, 1))
         if left <= 0:
-            path.reason = trajectory.STEP_LIMIT
-            break
-        path.advance(left)
+            path.reason = path.reason or trajectory.STEP_LIMIT
         broken = _broken(path)
     reason = broken or _left(run) or _named(path)
     points = [run.moments[rest.moment].state for rest in path.rests]
