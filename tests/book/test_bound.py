@@ -63,6 +63,13 @@ def test_what_needs_a_screen_goes_and_what_it_hid_stays():
     assert chapter.sections == [("one-x--a-part", "A part")]
 
 
+def test_boxes_of_a_screen_go_and_their_formulas_stay():
+    kept = r'(<span class="mf-kept">(<span class="math">\(x\)</span>),</span> and'
+    [chapter] = book(**{"one/x": kept}).chapters
+    assert not chapter.body.find_class("mf-kept")
+    assert chapter.body.xpath("string(.//p[@id='book/odd-1'])") == r"((\(x\)), and"
+
+
 def test_the_order_is_that_of_the_table_of_contents():
     toc = {"root": "book/w", "parts": [{"caption": "P", "chapters": [{"file": "book/p/a"}]}]}
     assert listed(toc) == [("", "w"), ("P", "p/a")]
