@@ -25,9 +25,9 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import LinearOperator, lsqr
 
-from mfbook.flow.deep import kernel
+from mfbook.flow.deep.field import slopes_along
 from mfbook.flow.deep.kernel import Terms
-from mfbook.flow.deep.layers import Layers, flat
+from mfbook.flow.deep.layers import Layers
 from mfbook.models import product
 
 # So many random layers stand for all.
@@ -235,19 +235,10 @@ def _reachable(layers: Layers, at_zero: np.ndarray, linear: Linear) -> list[Poin
         share = share + share[:, ::-1]
         layers = tuple(
             _unit(a * V + b * _unit(S) - 0.3 * c * _unit(V @ V.T @ V))
-            for V, S, a, b, c in zip(layers, _slopes(G, layers), *share, strict=True)
+            for V, S, a, b, c in zip(layers, slopes_along(G, layers), *share, strict=True)
         )
         found.append((layers, G))
     return found
-
-
-def _slopes(G: np.ndarray, layers: Layers) -> Layers:
-    z, dims, offsets = flat(layers)
-    slope = kernel.slope_along(np.ascontiguousarray(G), z, dims, offsets)
-    return tuple(
-        slope[low:high].reshape(layer.shape)
-        for (low, high), layer in zip(pairwise(offsets), layers, strict=True)
-    )
 
 
 def _restricted(layers: Layers, G: np.ndarray, places: list[np.ndarray]) -> Point:
