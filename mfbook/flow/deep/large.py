@@ -11,6 +11,7 @@ columns only, r (m + n) + (N − 2) r² numbers for r of them.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -176,8 +177,10 @@ class LargePath:
         route = state.route
         if state.waits:
             inner = [unflat(node, frame.dims, frame.offsets) for node in nodes[:-1]]
-            added = [(node[0], node[-1]) for node in (state.felt, *inner, felt)]
-            route = (*route, *added)
+            # The felt columns span at the start what they did at the end of the step before.
+            goes_on = route and route[-1][0].shape[1] == state.felt[0].shape[1]
+            through = (*inner, felt) if goes_on else (state.felt, *inner, felt)
+            route = (*route, *((node[0], node[-1]) for node in through))
         return replace(state, felt=felt, route=route)
 
     # The run.
@@ -200,7 +203,7 @@ class LargePath:
             self.n_gradients += 1
         moment = Moment(self.clock, state, loss, norm)
         self.moments.append(moment)
-        sizes = None if orbit is None else self._felt_size
+        sizes = None if orbit is None else partial(self._size_of_W, orbit)
         self.reason = ending(self.moments, self.threshold, self.t_max, self.far, sizes)
         if self.reason == trajectory.LOSS_REACHED:
             self._cross()
@@ -453,6 +456,10 @@ class LargePath:
             shorter = SAFETY * (tol / error) ** (1 / orbit.order(taken)) if error > 0 else 0.25
             h *= max(SHRINK, shorter) if np.isfinite(error) else 0.25
         self.reason = trajectory.STEP_TOO_SMALL
+
+    def _size_of_W(self, orbit: Orbit, state: State) -> float:
+        """That of W in a state of the orbit."""
+        return orbit.size if state is self.state else self._felt_size(state)
 
     def _felt_size(self, state: State) -> float:
         L, R = self.ends(state)

@@ -15,8 +15,9 @@ from mfbook.flow.deep.quiet import reflect, span
 from mfbook.flow.shallow.gauge import EPS, LOOSE
 
 # What is conserved is restored for wide layers by so many sweeps, or until it is this exact: each
-# costs as much as a slope, and takes what is wrong down by four for three layers.
-SWEEPS, CONSERVED = 3, 1e-8
+# costs as much as a slope. Interfaces side by side undo a half of what was done to each. With the
+# best overrelaxation for N − 1 of them a sweep leaves 0.07 for three layers, 0.17 for four.
+SWEEPS, CONSERVED = 2, 1e-8
 
 
 @dataclass(frozen=True)
@@ -192,6 +193,7 @@ def rebalanced(z: np.ndarray, frame: Frame, targets: list[np.ndarray]) -> np.nda
         return found if np.all(np.isfinite(found)) else z
     layers = [layer.copy() for layer in unflat(z, frame.dims, frame.offsets)]
     before = np.inf
+    relaxation = 2 / (1 + np.sin(np.pi / len(layers)))
     for _ in range(SWEEPS):
         worst = 0.0
         for j, target in enumerate(targets):
@@ -202,6 +204,7 @@ def rebalanced(z: np.ndarray, frame: Frame, targets: list[np.ndarray]) -> np.nda
             turn = np.where(both > EPS * sizes.max(initial=0.0), -wrong, 0.0)
             turn /= np.where(both > 0, both, 1.0)
             worst = max(worst, float(np.abs(turn).max()))
+            turn *= relaxation
             layers[j] = layers[j] + layers[j] @ turn
             layers[j + 1] = layers[j + 1] - turn @ layers[j + 1]
         if not worst <= 2 * before:

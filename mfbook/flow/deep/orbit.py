@@ -1,16 +1,18 @@
 """One step of large layers that move, by products of layers alone.
 
-With few felt columns a step is the exponential Rosenbrock method of order five that small problems
-take, its φ-functions applied in Krylov spaces of products with the Jacobian (as for two factors,
-`shallow.exponential`). With many, where such a product costs as much as two slopes, steps that
-accuracy bounds are taken by the pair of order five of Dormand and Prince, those that stability
-bounds by the Runge–Kutta–Chebyshev method of order two.
+Steps that accuracy bounds are taken by the pair of order five of Dormand and Prince, those that
+stability bounds by explicit methods of order four that are stable for longer (`stabilised`). Longer
+ones yet are with few felt columns those of the exponential Rosenbrock method of order five that
+small problems take, its φ-functions applied in Krylov spaces of products with the Jacobian (as for
+two factors, `shallow.exponential`); with many, where such a product costs as much as two slopes,
+those of the Runge–Kutta–Chebyshev method of order two.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -24,11 +26,16 @@ from mfbook.flow.shallow.kernel import GAUSS, LARGEST_GROWTH
 from mfbook.flow.shallow.krylov import EVERY, Krylov
 from mfbook.flow.shallow.phi import phi_functions
 from mfbook.flow.shallow.rosenbrock import C2, C3, difference, inside, second_stage, third_stage
+from mfbook.flow.shallow.stabilised import METHODS, method_for, stabilised
 
 # Up to this many felt columns between any two layers steps are exponential.
 FEW = 20
-# Chebyshev steps are worth their order from this many times 1/ρ on. After one has failed they are
-# left alone for some steps, each time for twice as many.
+# Methods of order four are for tolerances from ROUGH on: on a 6×6 problem of N = 3 from sizes of
+# one the error of W along the run is 4 rtol at rtol = 1e-4, but some 20 rtol at 1e-6.
+ROUGH = 3e-5
+# Chebyshev and exponential steps are tried beyond their reach, and at tighter tolerances from this
+# many times 1/ρ on. After a Chebyshev step has failed they are left alone for some steps, each time
+# for twice as many.
 WORTH, PATIENCE, MOST_PATIENT = 8.0, 4, 16
 # A Krylov space knows its vector where its last coefficients are below this share of the others.
 SHARE = 0.03
@@ -55,6 +62,7 @@ class Taken:
     method: str
     rho: float
     tol: float
+    stages: int = 0  # which of the stabilised methods
 
 
 @dataclass(frozen=True)
@@ -182,12 +190,17 @@ class Orbit:
     def few(self) -> bool:
         return int(max(self.frame.dims[1:-1])) <= FEW
 
+    @cached_property
+    def size(self) -> float:
+        """That of W."""
+        L, R = self.point.lefts[-1], self.point.layers[-1]
+        return float(np.sqrt(max(np.sum((L.T @ L) * (R @ R.T)), 0.0)))
+
     def noise(self, curvature: float) -> float:
         """One rounding of the terms that the slope of a column of size one is the sum of."""
-        L, R = self.point.lefts[-1], self.point.layers[-1]
-        W = float(np.sqrt(max(np.sum((L.T @ L) * (R @ R.T)), 0.0)))
         G = self.point.G
-        size = float(np.linalg.norm(G if isinstance(G, np.ndarray) else G.data)) + curvature * W
+        size = float(np.linalg.norm(G if isinstance(G, np.ndarray) else G.data))
+        size += curvature * self.size
         norms = sorted(float(np.linalg.norm(layer)) for layer in self.point.layers)
         return float(EPS * np.sqrt(len(self.z)) * size * np.prod(norms[2:]))
 
@@ -220,14 +233,18 @@ class Orbit:
     def plan(self, h: float, tol: float) -> tuple[Taken, float]:
         """The method for a step of that length, and the length that it should have."""
         rho = self.radius()
-        if self.few and h * rho >= WORTH:
+        if h * rho <= EXPLICIT:
+            return Taken("explicit", rho, tol), h
+        rough = tol >= ROUGH
+        farthest = METHODS[-1].reach if rough else WORTH
+        if h * rho < farthest or (self.memory.patience > 0 and not self.few):
+            if not rough:
+                return Taken("explicit", rho, tol), min(h, EXPLICIT / rho)
+            h = min(h, farthest / rho)
+            return Taken("stabilised", rho, tol, method_for(h * rho)), h
+        if self.few:
             return Taken("exponential", 0.0, tol), h
-        if self.memory.patience > 0 or h * rho < WORTH:
-            h = min(h, EXPLICIT / rho) if rho > 0 else h
-        else:
-            h = min(h, longest_chebyshev(rho))
-        method = "explicit" if h * rho <= EXPLICIT * (1 + 1e-9) else "chebyshev"
-        return Taken(method, rho, tol), h
+        return Taken("chebyshev", rho, tol), min(h, longest_chebyshev(rho))
 
     def failed(self, taken: Taken) -> None:
         if taken.method == "chebyshev":
@@ -243,7 +260,7 @@ class Orbit:
     @staticmethod
     def order(taken: Taken) -> int:
         """By what power of its length the error of a step is taken to grow."""
-        return {"exponential": 4, "explicit": 5, "chebyshev": 3}[taken.method]
+        return {"exponential": 4, "explicit": 5, "stabilised": 4, "chebyshev": 3}[taken.method]
 
     def step(
         self, h: float, taken: Taken, *, anyway: bool = False
@@ -255,10 +272,11 @@ class Orbit:
         with np.errstate(all="ignore"):
             if taken.method == "exponential":
                 return self._exponential(h, taken.tol, anyway)
-            method = dormand_prince if taken.method == "explicit" else None
             F = self.point.F
-            if method is not None:
-                new, gap = method(self._slope, self.z, F, h)
+            if taken.method == "explicit":
+                new, gap = dormand_prince(self._slope, self.z, F, h)
+            elif taken.method == "stabilised":
+                new, gap = stabilised(self._slope, self.z, F, h, METHODS[taken.stages])
             else:
                 new, gap = chebyshev(self._slope, self.z, F, h, taken.rho)
             return [new], self._error(gap, new)

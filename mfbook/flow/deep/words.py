@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mfbook.flow.deep import kernel
-from mfbook.flow.deep.layers import Layers, flat, unflat
+from mfbook.flow.deep.field import slopes_along
+from mfbook.flow.deep.layers import Layers
 from mfbook.models import product
 
 # So many random layers stand for all.
@@ -41,16 +41,10 @@ def reachable(layers: Layers, at_zero: np.ndarray, linear: Linear) -> list[Point
         share = share + share[:, ::-1]
         layers = tuple(
             unit(a * V + b * unit(S) - 0.3 * c * unit(V @ V.T @ V))
-            for V, S, a, b, c in zip(layers, _slopes(G, layers), *share, strict=True)
+            for V, S, a, b, c in zip(layers, slopes_along(G, layers), *share, strict=True)
         )
         found.append((layers, G))
     return found
-
-
-def _slopes(G: np.ndarray, layers: Layers) -> Layers:
-    z, dims, offsets = flat(layers)
-    slope = kernel.slope_along(np.ascontiguousarray(G), z, dims, offsets)
-    return unflat(slope, dims, offsets)
 
 
 def word(points: list[Point], space: int, rng: np.random.Generator) -> np.ndarray:
