@@ -278,12 +278,7 @@ BROKEN = [
     # entries for measurements; two layers for three and four; the smallest norm of other data; V
     # for its transpose; a layer that climbs
     ("depth/printed", "arora2019-secD2", 'key[0] == "N(0, 1)"', 'key[0] == "entries"'),
-    (
-        "depth/printed",
-        "arora2019-fig1",
-        "errors(2000, N, -3, flow=True)[0] for N",
-        "errors(2000, 2, -3, flow=True)[0] for N",
-    ),
+    ("depth/printed", "arora2019-fig1", "log10_scale=exponent / depth", "log10_scale=0"),
     (
         "depth/printed",
         "arora2019-fig2",
