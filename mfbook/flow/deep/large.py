@@ -6,6 +6,13 @@ Columns are quiet where they are smaller than the felt ones by APART: what the t
 is then of the square of that. Where quiet columns of which all escape together become felt, they
 become so together; from smaller scales one leaves alone, and the orbit that follows is of the felt
 columns only, r (m + n) + (N − 2) r² numbers for r of them.
+
+A valley along which W runs away slowly within a rank is followed badly. At 100×100, N = 3, within
+rank 2, from 10^-100, the slope of size 1e-3 is what steps leave of modes that decay at rates of up
+to 8,000, and the columns move by less than 1e-6 in a unit of time. A Krylov space may end without
+the direction of the valley, and steps are as long as `LONGEST` lets them be; or 100 products do not
+make a space, and they are far shorter. With spaces that know their vectors 300 times better steps
+are shorter yet, and the slope is 2e-4.
 """
 
 from __future__ import annotations
