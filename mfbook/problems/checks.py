@@ -228,7 +228,8 @@ def real_number(
         infinite = False
     ask = ""
     if least is not None and not number >= least:
-        ask = "not be negative" if least == 0 else f"be at least {least:g}"
+        finite = "" if infinite or np.isfinite(number) else "finite and "
+        ask = "not be negative" if least == 0 else f"be {finite}at least {least:g}"
     if most is not None and not number <= most:
         ask = ask or f"be at most {most:g}"
     if above is not None and not number > above:
