@@ -6,7 +6,7 @@ import re
 import pytest
 
 from tests.browser.conftest import HTML
-from tests.browser.watch import PHONE, load, watched
+from tests.browser.watch import OPEN_ALL, PHONE, load, watched
 
 PAGE = "book/bias/rank.html"
 # A link of each kind.
@@ -32,6 +32,8 @@ def test_each_kind_of_link(browser, site, html, place):
     address = f"{site}/{PAGE}" if place == "served" else (html / PAGE).as_uri()
     with watched(browser, site if place == "served" else address) as (page, wrong):
         load(page, address)
+        # The formula is named in a folded proof.
+        page.evaluate(OPEN_ALL)
         for selector, words in KINDS.values():
             preview = shown(page, selector)
             assert words in preview.inner_text()
