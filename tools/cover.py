@@ -70,7 +70,7 @@ def main() -> int:
     # Tests also run copies of the package, in folders that are gone by now.
     here = f"--include={ROOT / 'mfbook'}/*"
     for words in (["combine", "--quiet"], ["report", here]):
-        subprocess.run([PYTHON, "-m", "coverage", *words], cwd=ROOT)
+        code = subprocess.run([PYTHON, "-m", "coverage", *words], cwd=ROOT).returncode or code
     return int(code)
 
 
