@@ -229,6 +229,21 @@ BROKEN = [
         "np.outer(left[:, -1], right[-1])",
     ),
     ("depth/escaping", "li2021-lemJ2", "diagonal[1] = 16", "diagonal[1] = 2"),
+    # the middle layers left out of the entropy; a constant of another depth; a first column that
+    # does not give way to the second
+    (
+        "depth/connectivity",
+        "mfbook-deep-rank-one",
+        "(depth - 2) * np.log(size) * np",
+        "0 * np.log(size) * np",
+    ),
+    (
+        "depth/connectivity",
+        "mfbook-deep-runaway-proved",
+        "law = ((depth + 2)",
+        "law = ((depth + 1)",
+    ),
+    ("depth/limit", "mfbook-depth-two-nearest", "z = -np.linalg.solve", "z = 0 * np.linalg.solve"),
     # powers of another depth; the third eigenvalue for the second; a rank too few
     (
         "depth/endless",
