@@ -10,6 +10,16 @@ from numpy.typing import ArrayLike
 from mfbook.problems.protocols import Problem
 
 
+def power_of_two(size: ArrayLike) -> np.ndarray:
+    """The largest power of two that is at most `size`; 1 for 0. As a unit it changes no digit.
+
+    >>> power_of_two([0, 1, 7e300]).tolist() == [1, 1, 2.0**999]
+    True
+    """
+    size = np.asarray(size)
+    return np.where(size > 0, np.ldexp(1.0, np.frexp(size)[1] - 1), 1.0)
+
+
 class InUnits:
     """What engines ask of `problem` where W has the unit u and the measurements the unit s.
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mfbook.problems.checks import real_array, require_finite
+from mfbook.problems.in_units import power_of_two
 from mfbook.problems.least_squares import LeastSquares, require_loss, require_name, truth_of
 
 
@@ -148,9 +149,8 @@ class MatrixSensing(LeastSquares):
 
 
 def _unit(array: np.ndarray, axis: int | tuple[int, ...] | None = None) -> np.ndarray:
-    """The largest power of 2 that is at most an entry; 1 where all are 0."""
-    size = np.abs(array).max(axis=axis, keepdims=axis is not None)
-    return np.where(size > 0, np.ldexp(1.0, np.frexp(size)[1] - 1), 1.0)
+    """A power of 2 of the size of the largest entry; 1 where all are 0."""
+    return power_of_two(np.abs(array).max(axis=axis, keepdims=axis is not None))
 
 
 @np.errstate(over="ignore", invalid="ignore")

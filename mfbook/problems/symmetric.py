@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from mfbook.problems.checks import real_number
 from mfbook.problems.completion import MatrixCompletion
 from mfbook.problems.graph import symmetric_parts
+from mfbook.problems.in_units import power_of_two
 from mfbook.problems.sensing import MatrixSensing
 
 # Data that were computed as a product in double precision are symmetric to within some roundings.
@@ -183,7 +184,7 @@ def _require_square(shape: tuple[int, int]) -> None:
 def _symmetric(name: str, array: np.ndarray, tol: float) -> np.ndarray:
     """The mean of the array and its transpose, where they differ by at most tol of the largest."""
     # In units, so that no difference leaves double precision.
-    unit = np.ldexp(1.0, np.frexp(np.nanmax(np.abs(array), initial=0.0))[1] - 1)
+    unit = power_of_two(np.nanmax(np.abs(array), initial=0.0))
     gap = np.abs(array / unit - array.T / unit)
     largest = np.nanmax(np.abs(array), initial=0.0) / unit
     if (gap > tol * largest).any():

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from mfbook.models.product import in_order
 from mfbook.problems.checks import real_array, whole_number
 from mfbook.problems.graph import components
+from mfbook.problems.in_units import power_of_two
 from mfbook.problems.text import Printable
 
 # A basis of unit vectors counts as dependent where its smallest singular value is below this times
@@ -155,6 +156,5 @@ class InvariantManifold(Printable):
 
 
 def _unit(A: np.ndarray, B: np.ndarray) -> float:
-    """The largest power of 2 that is at most an entry, so that no square leaves the numbers."""
-    size = max(float(np.abs(A).max(initial=0.0)), float(np.abs(B).max(initial=0.0)))
-    return float(np.ldexp(1.0, np.frexp(size)[1] - 1)) if size > 0 else 1.0
+    """A power of 2 of the size of the largest entry, so that no square leaves the numbers."""
+    return float(power_of_two(max(np.abs(A).max(initial=0.0), np.abs(B).max(initial=0.0))))

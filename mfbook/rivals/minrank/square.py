@@ -11,11 +11,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from mfbook.problems.in_units import power_of_two
 from mfbook.problems.protocols import EntryProblem
 from mfbook.rivals.minrank.component import EPS, FITS, met
 from mfbook.rivals.minrank.witness import BLOWN_UP
 from mfbook.rivals.nuclear import min_nuclear_norm
-from mfbook.rivals.nuclear.data import Entries, affine_set, power_of_two
+from mfbook.rivals.nuclear.data import Entries, affine_set
 from mfbook.theory.measures import numerical_rank
 
 # Steps of Levenberg and Marquardt from one start, and the dampings between which they move.

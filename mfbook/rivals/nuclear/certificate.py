@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mfbook.problems.checks import flag, real_array, require_problem
+from mfbook.problems.in_units import power_of_two
 from mfbook.problems.protocols import Problem, is_symmetric, reads_entries
 from mfbook.problems.text import Printable
-from mfbook.rivals.nuclear.data import EPS, Entries, Span, power_of_two
+from mfbook.rivals.nuclear.data import EPS, Entries, Span
 
 LARGEST = float(np.finfo(float).max)
 # The identity's part in the measurements is called definite from this eigenvalue on.

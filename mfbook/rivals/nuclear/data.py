@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike
 
+from mfbook.problems.in_units import power_of_two
 from mfbook.problems.protocols import EntryProblem, Problem, reads_entries
 
 if TYPE_CHECKING:  # SciPy is imported where it is needed first
@@ -25,12 +25,6 @@ EPS = np.finfo(float).eps
 ANY_MATRIX = (
     "leave psd=False, or take a MatrixCompletion or MatrixSensing if the problem is symmetric"
 )
-
-
-def power_of_two(size: ArrayLike) -> np.ndarray:
-    """The largest power of two that is at most `size`; 1 for 0."""
-    size = np.asarray(size)
-    return np.where(size > 0, np.ldexp(1.0, np.frexp(size)[1] - 1), 1.0)
 
 
 @dataclass(frozen=True, eq=False)
