@@ -155,6 +155,9 @@ BROKEN = [
     ("data/completing", "mfbook-two-by-two", "a * np.sign(b * c)", "-a * np.sign(b * c)"),
     # a scale that is lost, as if rounding had eaten it
     ("numerics/flow", "mfbook-rounding", "log10_scale=-int(e)", "log10_scale=-min(int(e), 16)"),
+    # a law without the balance of the factors; a scale that does not follow c
+    ("numerics/small", "mfbook-scale-law-proved", "beta**2 / (4 * b)", "0 * beta / (4 * b)"),
+    ("numerics/small", "mfbook-scale-law-proved", "=-c * s / np", "=-50 * s / np"),
     # a basis in which A is not protected; a half of the Hessian, or a direction, mirrored
     ("dynamics/manifolds", "mfbook-equal-spans", "(2 * orthogonal", "(0.5 * orthogonal"),
     ("dynamics/escape", "bai2024-lemA2", "np.kron(-S, np.eye(h))", "np.kron(S, np.eye(h))"),
@@ -209,6 +212,9 @@ BROKEN = [
     # a lower block read without its transpose; a cone without its edge
     ("greedy/conjecture", "li2021-eq2", "f(lower.T)", "f(lower)"),
     ("greedy/conjecture", "li2021-lemA", "np.maximum(values, 0)", "values"),
+    # a second column that follows the gradient of the first; a lag twice as large
+    ("greedy/conjecture", "mfbook-counterexample-scale", "turn = -C @ p", "turn = C @ p"),
+    ("greedy/conjecture", "mfbook-counterexample-scale", "= 1 - x * y / R", "= 2 - 2 * x * y / R"),
     # an integral that lost its factor of two; a Jordan block that falls apart
     ("greedy/direction", "li2021-warm2", "-np.expm1(-2 * t * mus)", "-np.expm1(-t * mus)"),
     ("greedy/direction", "li2021-thm5.3", "np.diag(np.ones(k - 1), 1)", "0"),
@@ -221,6 +227,14 @@ BROKEN = [
     # a sum of rates read as a difference; what the first phase does to the second column
     ("greedy/phases", "li2021-thmF5", "mu[i] + mu[j]", "mu[i] - mu[j]"),
     ("greedy/phases", "mfbook-second-phase", "np.log(c) + log_kappa", "np.log(c)"),
+    # the part along the first column left in; a sum of two minors for their product
+    (
+        "greedy/phases",
+        "mfbook-kept-column",
+        "across = q - w * (w @ q) / (w @ w)",
+        "across = q - 2 * w * (w @ q) / (w @ w) + w",
+    ),
+    ("greedy/phases", "mfbook-kept-column", "slice(2)) * minor", "slice(2)) + minor"),
     # the last pair for the first; a diagonal without the entry that misleads the flow
     (
         "depth/escaping",
