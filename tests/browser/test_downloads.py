@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import nbformat
 import pytest
-from bs4 import BeautifulSoup
+from lxml.html import document_fromstring
 
 from tools import downloads, wheel
 from tools.chapters import ROOT, chapters
@@ -142,14 +142,14 @@ def test_a_notebook_runs_elsewhere(html, elsewhere, tmp_path, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_page_offers_the_notebook_and_says_how_to_run_it(html, name):
     page = html / "book" / f"{name}.html"
-    soup = BeautifulSoup(page.read_text("utf-8"), "html.parser")
+    tree = document_fromstring(page.read_text("utf-8"))
     meant = html / "downloads" / f"{name}.ipynb"
-    button = soup.select_one("a.btn-download-source-button")
-    assert (page.parent / urlsplit(button["href"]).path).resolve() == meant
-    note = soup.select_one("#run-it-anywhere")
-    assert wheel.name() in note.pre.text
+    button = tree.find_class("btn-download-source-button")[0]
+    assert (page.parent / urlsplit(button.get("href")).path).resolve() == meant
+    lines = tree.get_element_by_id("run-it-anywhere").find(".//pre").text_content()
+    assert wheel.name() in lines
     # Torch is no small thing to install: only where a chapter compares with it.
-    assert ("torch" in note.pre.text) == ("torch" in downloads.imported(taken(html, name)))
+    assert ("torch" in lines) == ("torch" in downloads.imported(taken(html, name)))
 
 
 def test_the_site_carries_the_wheel_of_these_sources(html, tmp_path):

@@ -44,21 +44,20 @@ def misfits(page) -> list[str]:
 
 def faults(page, address: str) -> list[str]:
     """What is wrong with a page, in every way that it can be looked at."""
-    page.set_viewport_size(PHONE)
+    page.set_viewport_size(DESKTOP)
     load(page, address)
     open_all(page)
     found = [f"raw TeX: {text}" for text in raw_tex(page)]
     found += [f"TeX error: {text}" for text in tex_errors(page)]
     found += [f"image without alt text: {source}" for source in images_without_words(page)]
-    for window in (PHONE, DESKTOP):
+    for window in (DESKTOP, PHONE):
         resize(page, window)
         found += [f"{window['width']} pixels: {one}" for one in misfits(page)]
     # Last, for it changes the page.
     for window, rules in AXE:
         resize(page, window)
         found += [f"{window['width']} pixels: {one}" for one in axe_violations(page, rules)]
-    resize(page, DESKTOP)
-    found += [f"{DESKTOP['width']} pixels, {one}" for one in pale(page)]
+    found += [f"{window['width']} pixels, {one}" for one in pale(page)]
     return found
 
 

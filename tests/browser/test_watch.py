@@ -3,7 +3,7 @@
 import pytest
 
 from tests.browser.test_pages import faults
-from tests.browser.watch import watched
+from tests.browser.watch import THEMES, watched
 from tools.sphinx_offline import MATHJAX
 
 PALE = "1280 pixels, light: color-contrast"
@@ -52,6 +52,15 @@ def look(browser, tmp_path):
             + 9 * "<li>fine</li>"
             + "</ul>",
             "1280 pixels, dark: color",
+        ),
+        *(  # the one among many that look alike, but stand alone
+            (
+                f"<style>[data-theme={theme}] a {{color: #333}} a {{text-decoration: none}}"
+                "</style>" + 9 * '<p><a href="#">alone</a></p>' + "<p>Words before "
+                '<span><a href="#">a link</a></span> and after it.</p>',
+                f"1280 pixels, {theme}: link-in-text-block",
+            )
+            for theme in THEMES
         ),
     ],
 )

@@ -18,11 +18,12 @@ Theme = Literal["light", "dark"]
 THEMES: list[Theme] = ["light", "dark"]
 
 # What axe-core is asked at a window. What a phone shows and a desktop does not is the theme's
-# buttons, and boxes that scroll. Contrast is asked apart: see `pale`.
+# buttons, and boxes that scroll. What depends on colours is asked apart: see `pale`.
 ON_A_PHONE = ["aria-hidden-focus", "button-name", "link-name", "scrollable-region-focusable"]
+OF_COLOURS = ["color-contrast", "link-in-text-block"]
 AXE = [
-    (DESKTOP, {"rules": {"color-contrast": {"enabled": False}}}),
     (PHONE, {"runOnly": ON_A_PHONE}),
+    (DESKTOP, {"rules": {name: {"enabled": False} for name in OF_COLOURS}}),
 ]
 
 # Text that a reader sees outside code, where a backslash word or a pair of dollars is TeX that
@@ -54,9 +55,9 @@ ONE_WORD_A_COLOUR = """() => {
     seen.add(kind);
   }
 }"""
-# Five elements of six are strokes that MathJax draws. Axe-core walks through them for every rule,
-# also where it is told to leave them out; a box of the same size tells it as much, for a formula
-# has a label and no text of its own to look at.
+# Five elements of six are strokes that MathJax draws, and axe-core walks through them for every
+# rule. A box of the same size tells it as much, for a formula has a label and no text of its own
+# to look at. To leave the boxes out would cost more: each element is compared with all of them.
 BOXES_FOR_FORMULAS = """() => {
   const drawn = [...document.querySelectorAll('mjx-container > svg')];
   const sizes = drawn.map(one => one.getBoundingClientRect());
@@ -67,17 +68,24 @@ BOXES_FOR_FORMULAS = """() => {
   });
   document.querySelectorAll('mjx-assistive-mml').forEach(one => one.replaceChildren());
 }"""
-# The contrast of a text depends on how the elements from it up to the page are painted. Asking
-# axe-core about each text takes minutes, and most of them look like many others. So the looks of
-# each element are noted in every theme, and of the elements with a text of their own only
-# the first three of each kind are left visible. The others keep their place, unseen.
+# The contrast of a text depends on how the elements from it up to the page are painted, that of a
+# link with the text around it, too. Asking axe-core about each text takes minutes, and most of them
+# look like many others. So the looks of each element are noted in every theme, and of the elements
+# with a text of their own only the first three of each kind are left visible: a link within a text
+# is of another kind than one alone, and what is around it stays. The others keep their place,
+# unseen.
 NOTE_LOOKS = """() => {
   const painted = ['color', 'backgroundColor', 'backgroundImage', 'backgroundClip', 'opacity',
     'filter', 'mixBlendMode', 'textShadow', 'fontSize', 'fontWeight', 'position', 'zIndex'];
+  const setOff = ['fontFamily', 'fontStyle', 'textDecoration', 'borderTop', 'borderBottom',
+    'outline'];
   window.looks ??= new Map();
   for (const node of document.querySelectorAll('body, body *:not(mjx-container *, svg *)')) {
     const style = getComputedStyle(node);
-    const own = painted.map(name => style[name]).join(' | ');
+    let own = painted.map(name => style[name]).join(' | ');
+    // A link may differ from the text around it in more ways, also by what its class puts there.
+    if (node.tagName === 'A')
+      own += setOff.map(name => ' | ' + style[name]).join('') + ' | ' + node.className;
     looks.set(node, (looks.get(node) || '') + ' || ' + own);
   }
 }"""
@@ -90,9 +98,16 @@ LEAVE_A_FEW_OF_EACH_LOOK = """() => {
     ways.set(node, way);
     const speaks = [...node.childNodes].some(one => one.nodeType === 3 && one.data.trim());
     if (!speaks || !node.checkVisibility({ visibilityProperty: true })) continue;
-    const count = counts.get(way) || 0;
-    counts.set(way, count + 1);
-    if (count < 3) for (let up = node; up; up = up.parentElement) left.add(up);
+    const link = node.closest('a');
+    let around = link?.parentElement;
+    while (around && getComputedStyle(around).display === 'inline') around = around.parentElement;
+    const within = around && around.textContent.trim() !== link.textContent.trim();
+    const kind = within ? way + ' in a text' : way;
+    const count = counts.get(kind) || 0;
+    counts.set(kind, count + 1);
+    if (count >= 3) continue;
+    for (let up = node; up; up = up.parentElement) left.add(up);
+    if (within) around.querySelectorAll('*').forEach(one => left.add(one));
   }
   for (const node of left) node.classList.add('left');
   const style = document.createElement('style');
@@ -255,7 +270,7 @@ def axe_violations(page: Page, rules: dict[str, object], within: str = "html") -
     options = {"preload": False, "resultTypes": ["violations"], **rules}
     found = page.evaluate(
         "async ([context, options]) => (await axe.run(context, options)).violations",
-        [{"include": [[within]], "exclude": [["mjx-container > *"]]}, options],
+        [within, options],
     )
     return [
         f"{one['id']} ({one['impact']}): {one['help']}: "
@@ -266,7 +281,10 @@ def axe_violations(page: Page, rules: dict[str, object], within: str = "html") -
 
 
 def pale(page: Page) -> list[str]:
-    """The texts that are too pale to read, in each theme. Leaves most others invisible."""
+    """The texts too pale to read and the links too like the text around them, in each theme.
+
+    Leaves most others invisible.
+    """
     for theme in THEMES:
         paint(page, theme)
         page.evaluate(NOTE_LOOKS)
@@ -275,5 +293,5 @@ def pale(page: Page) -> list[str]:
     for theme in reversed(THEMES):  # from where we are
         if theme != THEMES[-1]:
             paint(page, theme)
-        found += [f"{theme}: {x}" for x in axe_violations(page, {"runOnly": ["color-contrast"]})]
+        found += [f"{theme}: {x}" for x in axe_violations(page, {"runOnly": OF_COLOURS})]
     return found
