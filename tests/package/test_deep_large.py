@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mfbook.flow import gradient_flow, trajectory
-from mfbook.flow.deep import field, large_run, large_state
+from mfbook.flow.deep.large import field
+from mfbook.flow.deep.large import run as large_run
+from mfbook.flow.deep.large import state as large_state
+from mfbook.flow.deep.large.quiet import Lone
 from mfbook.flow.deep.layers import flat, unflat
-from mfbook.flow.deep.quiet import Lone
 from mfbook.flow.shallow import stabilised
 from mfbook.models import product, small_init
 from mfbook.problems import MatrixCompletion, MatrixSensing, examples

@@ -16,8 +16,8 @@ from functools import cached_property
 
 import numpy as np
 
-from mfbook.flow.deep.field import Observed, Point, column_sizes, slope_of
 from mfbook.flow.deep.kernel import DUST
+from mfbook.flow.deep.large.field import Observed, Point, column_sizes, slope_of
 from mfbook.flow.deep.march import EARLY, MOST_EXACT, MOVING, OTHERS
 from mfbook.flow.shallow.explicit import EXPLICIT, chebyshev, dormand_prince, longest_chebyshev
 from mfbook.flow.shallow.exponential import KNOWN, MOST, OVERESTIMATE

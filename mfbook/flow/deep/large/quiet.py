@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
-from mfbook.flow.deep.field import Gradient, column_sizes, joined, slopes_along
+from mfbook.flow.deep.large.field import Gradient, column_sizes, joined
 from mfbook.flow.deep.layers import Layers, flat, unflat
+from mfbook.flow.deep.slopes import slopes_along
 
 # Panels of Gauss' rule for the time that a linear growth takes, in units of 1/σ_1; beyond LAST
 # powers of e the integrand adds nothing.
