@@ -234,6 +234,11 @@ class Data:
         return self.top / self.curvature if self.curvature > 0 else 0.0
 
 
+def norm_of(G: Gradient) -> float:
+    """‖G‖_F."""
+    return float(np.linalg.norm(G if isinstance(G, np.ndarray) else G.data))
+
+
 def largest_singular_value(G: Gradient) -> float:
     if isinstance(G, np.ndarray):
         return float(np.linalg.norm(G, 2))

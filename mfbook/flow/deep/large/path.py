@@ -27,7 +27,7 @@ from scipy.optimize import brentq
 
 from mfbook.flow import trajectory
 from mfbook.flow.deep.endings import stuck
-from mfbook.flow.deep.large.field import Data, Gradient, joined
+from mfbook.flow.deep.large.field import Data, Gradient, joined, norm_of
 from mfbook.flow.deep.large.orbit import Frame, Memory, Orbit
 from mfbook.flow.deep.large.pieces import Leaving, Moment, Move, Piece
 from mfbook.flow.deep.large.plateau import after_waiting, loses, walk
@@ -243,7 +243,7 @@ class LargePath(Path[State, Piece, Orbit]):
         if self._is_felt(state):
             self._join(self._merged(state))
             return
-        floor = EPS * float(np.linalg.norm(self._data_of(self.data.at_zero)))
+        floor = EPS * norm_of(self.data.at_zero)
         found = walk(state, G, self.tau, self._exactness(state.ell), floor, self._has_waited)
         self.n_gradients += found.n_gradients
         if found.piece is None:
@@ -282,10 +282,6 @@ class LargePath(Path[State, Piece, Orbit]):
     def rate(self) -> float:
         """That of an escape."""
         return self.data.top * self.reference ** (self.depth - 2)
-
-    @staticmethod
-    def _data_of(G: Gradient) -> np.ndarray:
-        return G if isinstance(G, np.ndarray) else G.data
 
     def _leave(self, moment: Moment, state: State, G: Gradient | AtRest) -> bool:
         """The first quiet column grows by itself until it is felt; False where it does not."""

@@ -12,7 +12,7 @@ from mfbook.flow.deep.felt import LEFT
 from mfbook.flow.deep.joining import LOST
 from mfbook.flow.deep.large.field import Data, Gradient
 from mfbook.flow.deep.large.pieces import Plateau
-from mfbook.flow.deep.large.quiet import AtRest, Lone, Still
+from mfbook.flow.deep.large.quiet import AtRest, Lone, Still, dense
 from mfbook.flow.deep.large.state import State, stood
 from mfbook.flow.deep.march import SAFETY, SHRINK
 
@@ -88,10 +88,10 @@ def loses(column: Lone, tau: float, data: Data, G: Gradient | AtRest) -> bool:
     if len(data.blocks) < 2:
         return False
     (x, *_, y), _ = column.at(tau)
-    dense = G if isinstance(G, np.ndarray) else G.toarray()
+    slope = dense(G)
     for rows, cols in data.blocks:
         part = max(float(np.abs(x[rows]).max()), float(np.abs(y[:, cols]).max()))
-        more = float(np.linalg.norm(dense[np.ix_(rows, cols)])) > LEFT * data.top
+        more = float(np.linalg.norm(slope[np.ix_(rows, cols)])) > LEFT * data.top
         if more and part < LOST:
             return True
     return False

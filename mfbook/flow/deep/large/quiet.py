@@ -14,7 +14,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from mfbook.flow.deep.large.field import Gradient, column_sizes, joined
 from mfbook.flow.deep.layers import Layers, flat, unflat
@@ -44,9 +43,13 @@ class AtRest:
         return Y
 
     def toarray(self) -> np.ndarray:
-        G = self.G.toarray() if isinstance(self.G, csr_array) else self.G
+        G = dense(self.G)
         G = G - self.left @ (self.left.T @ G)
         return G - (G @ self.right) @ self.right.T
+
+
+def dense(G: Gradient | AtRest) -> np.ndarray:
+    return G if isinstance(G, np.ndarray) else G.toarray()
 
 
 def span(matrix: np.ndarray) -> np.ndarray:
@@ -183,12 +186,11 @@ class Lone:
     """
 
     def __init__(self, G: Gradient | AtRest, layers: Layers, ell: float) -> None:
-        dense = G if isinstance(G, np.ndarray) else G.toarray()
         self.depth, self.ell = len(layers), ell
         self.signs = [1.0 if c[0, 0] >= 0 else -1.0 for c in layers[1:-1]]
         self.turn = float(np.prod(self.signs))
         x, y = layers[0][:, 0], self.turn * layers[-1][0]
-        u, self.s, vt = np.linalg.svd(-dense, full_matrices=False)
+        u, self.s, vt = np.linalg.svd(-dense(G), full_matrices=False)
         self.u, self.v = u, vt.T
         a, b = u.T @ x, vt @ y
         self.rest = x - u @ a, y - self.v @ b
