@@ -282,6 +282,18 @@ def test_rows_and_columns_that_nobody_measures_stay_products_of_factors(monkeypa
         assert np.abs(run.W[2]).max() > 1e-4 * size
 
 
+@pytest.mark.parametrize("zero", [0, 1, 2])
+def test_one_layer_may_be_zero_at_the_start(monkeypatch, zero):
+    problem, rng = problem_of(1, n=4)
+    factors = [rng.standard_normal((4, 4)) for _ in range(3)]
+    factors[zero][:] = 0.0
+    exact, run = both(monkeypatch, problem, factors, MEDIUM, log10_scale=-6, loss_tol=1e-8)
+    assert exact.converged and run.converged
+    assert np.abs(exact.W - run.W).max() < MEDIUM * np.nanmax(np.abs(problem.values))
+    for one, two in zip(exact.phases[1:], run.phases[1:], strict=True):
+        assert one.log10_arrival == pytest.approx(two.log10_arrival, abs=1e-4)
+
+
 def test_where_zero_fits_the_loss_falls_from_that_of_the_start(monkeypatch):
     problem = MatrixCompletion(np.zeros((3, 3)), np.eye(3, dtype=bool))
     factors = small_init(problem, depth=3, rng=2)

@@ -110,7 +110,7 @@ class Frame:
         return out
 
     def weights(self, sizes: np.ndarray, speeds: np.ndarray) -> tuple[np.ndarray, float]:
-        """How much an error of each size counts (`drive.EARLY`), and the fastest relative speed."""
+        """How much an error of each size counts (`march.EARLY`), and the fastest relative speed."""
         inner = int(sum(self.dims[1:-1]))
         live = sizes > self.dust(sizes)
         sizes = sizes / np.sqrt(2)

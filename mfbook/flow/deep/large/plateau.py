@@ -49,7 +49,7 @@ def walk(
     for _ in range(TOGETHER if heavy else 1):
         still = Still(G, now.quiet)
         rate = still.rate
-        if rate * float(np.linalg.norm(now.quiet[0])) ** power <= floor:
+        if rate * still.pace <= floor:
             return Walk(None, now, h, n_gradients)
         h = min(h or 0.1 / rate, 2.0 / rate)
         y, error = still.step(h)
@@ -76,7 +76,7 @@ def after_waiting(state: State, G: Gradient | AtRest, time: float) -> tuple[Stat
     if not s > 0:
         return state, 0
     still = Still(G, state.quiet)
-    y, _ = still.step(s * float(np.linalg.norm(state.quiet[0])) ** power)
+    y, _ = still.step(s * still.pace)
     return replace(state, quiet=still.layers(y)), still.n_gradients
 
 
