@@ -10,12 +10,12 @@ import resource
 import sys
 
 import numpy as np
-from scipy.integrate import solve_ivp
 
 from benchmarks import depth, results
 from benchmarks.nuclear import nuclear
 from benchmarks.problems import low_rank
 from benchmarks.rivals import rivals
+from benchmarks.solvers import descend, largest_step, solvers
 from benchmarks.table import Table, timed
 from mfbook.flow import gradient_flow
 from mfbook.models import small_init
@@ -48,113 +48,6 @@ def scales():
             table.row(
                 name, exponent, f"{value:.4f}", run.n_steps, run.n_gradients, f"{seconds:.2f}"
             )
-    return table
-
-
-# Of descent at small steps: longer runs are reported as not reached.
-MOST_ITERATIONS = 300_000
-
-
-def descend(problem, factors, alpha, lr, loss_tol, most):
-    """Plain gradient descent; iterations, W, whether loss_tol of the loss at zero was reached."""
-    # A bare loop and not mf.gradient_descent, which keeps records: descent is timed at its best.
-    A, B = (alpha * factor for factor in factors)
-    mask, M = problem.mask.astype(float), np.where(problem.mask, problem.values, 0.0)
-    weight = problem.weight
-    goal = loss_tol * weight * np.vdot(M, M)
-    for k in range(most):
-        R = mask * (A @ B - M)
-        loss = weight * np.vdot(R, R)
-        if loss <= goal:
-            return k, A @ B, "reached"
-        if not loss < 1e12:
-            return k, A @ B, "diverged"
-        G = 2 * weight * R
-        A, B = A - lr * (G @ B.T), B - lr * (A.T @ G)
-    return most, A @ B, "not reached"
-
-
-def largest_step(problem, factors, alpha, loss_tol, most):
-    """The fastest run of descent whose step stays below 2 / (curvature at the end of the flow)."""
-    end = gradient_flow(problem, factors, log10_scale=np.log10(alpha), rtol=1e-4, loss_tol=loss_tol)
-    A, B = end.factors
-    weight = problem.weight
-    rng = np.random.default_rng(0)
-    DA, DB = rng.standard_normal(A.shape), rng.standard_normal(B.shape)
-    for _ in range(200):
-        norm = np.sqrt(np.sum(DA**2) + np.sum(DB**2))
-        DA, DB = DA / norm, DB / norm
-        H = 2 * weight * problem.mask * (DA @ B + A @ DB)
-        DA, DB = H @ B.T, A.T @ H
-    lr = 1.9 / np.sqrt(np.sum(DA**2) + np.sum(DB**2))
-    return lr, descend(problem, factors, alpha, lr, loss_tol, most)
-
-
-def solvers():
-    """The engine, descent and SciPy's integrators at the same loss; error against rtol 1e-9."""
-    table = Table(
-        "solvers",
-        "Other methods (1e-10 of the loss at zero; error of W at the end over its largest; ratio: "
-        "the engine's gradients over the method's; small step: 1e-3 and N / (8 sigma_1)).",
-        keys=("problem", "log10 scale", "method"),
-        counted=("gradients", "ratio", "ended"),
-        measured=("error", "seconds"),
-    )
-    for problem in (examples.M3, examples.disconnected_3x3, examples.connected_4x4):
-        factors = small_init(problem.shape, rng=0)
-        m, n = problem.shape
-        top = np.nanmax(np.abs(problem.values))
-        for exponent in (-3, -8, -14):
-            options = {"log10_scale": exponent, "loss_tol": 1e-10}
-            best = gradient_flow(problem, factors, rtol=1e-9, **options)
-            run, seconds = timed(lambda p=problem, f=factors, o=options: gradient_flow(p, f, **o))
-
-            def show(
-                method, work, seconds, W, ended,
-                name=problem.name, e=exponent, r=best, v=top, own=run.n_gradients,
-            ):  # fmt: skip
-                error = f"{np.abs(W - r.W).max() / v:.1e}"
-                ratio = f"{own / max(work, 1):.4f}"
-                table.row(name, e, method, work, ratio, ended, error, f"{seconds:.2f}")
-
-            show("engine", run.n_gradients, seconds, run.W, run.reason)
-            alpha = 10.0**exponent
-            (_, (count, W, ended)), seconds = timed(
-                lambda p=problem, f=factors, a=alpha: largest_step(p, f, a, 1e-10, 200_000)
-            )
-            show("largest step", count, seconds, W, ended)
-            observed = np.where(problem.mask, problem.values, 0.0)
-            for name, lr in (
-                ("N/(8 sigma_1)", problem.n_observed / (8 * np.linalg.norm(observed, 2))),
-                ("step 1e-3", 1e-3),
-            ):
-                (count, W, ended), seconds = timed(
-                    lambda p=problem, f=factors, a=alpha, lr=lr: descend(
-                        p, f, a, lr, 1e-10, MOST_ITERATIONS
-                    )
-                )
-                show(name, count, seconds, W, ended)
-
-            def rhs(_, y, p=problem, m=m, n=n):
-                A, B = y[: m * m].reshape(m, m), y[m * m :].reshape(m, n)
-                G = p.gradient(A @ B)
-                return -np.concatenate([(G @ B.T).ravel(), (A.T @ G).ravel()])
-
-            y0 = alpha * np.concatenate([factor.ravel() for factor in factors])
-            for method in ("DOP853", "LSODA", "BDF", "Radau"):
-
-                def reached(_, y, p=problem, m=m, n=n):
-                    return p.loss_value(y[: m * m].reshape(m, m) @ y[m * m :].reshape(m, n)) - 1e-10
-
-                reached.terminal = True
-                result, seconds = timed(
-                    lambda rhs=rhs, y0=y0, s=method, e=reached, a=alpha, t=best.t[-1]: solve_ivp(
-                        rhs, (0, 3 * t), y0, method=s, rtol=1e-6, atol=1e-8 * a, events=e
-                    )
-                )
-                y = result.y[:, -1]
-                W = y[: m * m].reshape(m, m) @ y[m * m :].reshape(m, n)
-                show(method, result.nfev, seconds, W, "reached" if result.status == 1 else "time")
     return table
 
 

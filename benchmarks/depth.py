@@ -168,11 +168,13 @@ class Small:
         return Solved(*counts.values(), ended, self.W_of(result.y[:, -1]), inside, seconds)
 
     def cheapest_right(self, method):
-        """The right run of the fewest slopes, and its tolerances; None where none is right.
+        """The tolerances and the right run of the fewest slopes, or that none is right.
 
         Where a run takes too many, those at smaller atol would too.
         """
-        found, most = [], MOST_TIMES * self.run.n_gradients
+        nothing = np.full((self.m, self.n), np.nan)
+        best = "-", Solved("-", "-", "none is right", nothing, nothing, np.nan)
+        most = MOST_TIMES * self.run.n_gradients
         for rtol in RTOLS:
             for share in SHARES:
                 one = self.solved(method, rtol, share, most)
@@ -180,8 +182,37 @@ class Small:
                     break
                 if one.ended == "loss reached" and self.path_error(one.inside) <= RIGHT:
                     most = one.slopes
-                    found.append((rtol, share, one))
-        return found[-1] if found else None
+                    best = f"{rtol:.0e}, {share:.0e}", one
+        return best
+
+    def by_engine(self):
+        run = self.run
+        inside = run.W_at(self.middle)
+        return Solved(run.n_gradients, run.n_steps, run.reason, run.W, inside, self.seconds)
+
+    def by_descent(self):
+        lr = largest_step(self.problem, self.best.factors)
+        (count, z), seconds = timed(
+            lambda: descended(self.start, *self.data, lr, self.goal, MOST_ITERATIONS)
+        )
+        W = self.W_of(z)
+        ended = "loss reached" if count < MOST_ITERATIONS else "given up"
+        if not self.problem.loss_value(W) < 1e12:
+            ended = "diverged"
+        return Solved(count, 0, ended, W, np.full((self.m, self.n), np.nan), seconds)
+
+    def by_all(self):
+        """Each method, its tolerances, and what it took."""
+        # What is compiled is compiled before it is timed.
+        slope(self.start, *self.data)
+        jacobian(self.start, *self.data)
+        descended(self.start, *self.data, 1e-6, self.goal, 1)
+        yield "engine", "1e-06", self.by_engine()
+        for method in ("LSODA", "Radau", "DOP853"):
+            yield method, "1e-08, 1e-06", self.solved(method, 1e-8, 1e-6)
+            if method != "DOP853":  # never the cheapest of a stiff problem
+                yield f"{method}, right", *self.cheapest_right(method)
+        yield "descent", "-", self.by_descent()
 
 
 class Solved(NamedTuple):
@@ -214,42 +245,13 @@ def small():
     for problem in (examples.M3, examples.connected_4x4, examples.disconnected_3x3):
         for exponent in (-2, -4, -8):
             case = Small(problem, exponent)
-            data, run = case.data, case.run
-            slope(case.start, *data), jacobian(case.start, *data)
-            descended(case.start, *data, 1e-6, case.goal, 1)
-
-            def show(method, tolerances, found, case=case, e=exponent):
+            for method, tolerances, found in case.by_all():
                 table.row(
-                    case.problem.name, e, method, tolerances, found.slopes, found.jacobians,
+                    problem.name, exponent, method, tolerances, found.slopes, found.jacobians,
                     found.ended, f"{case.end_error(found.W):.1e}",
                     f"{case.path_error(found.inside):.1e}", f"{found.seconds / case.seconds:.2f}",
                     f"{found.seconds:.3f}",
                 )  # fmt: skip
-
-            nothing = np.full(problem.shape, np.nan)
-            show("engine", "1e-06", Solved(run.n_gradients, run.n_steps, run.reason, run.W,
-                                           run.W_at(case.middle), case.seconds))  # fmt: skip
-            for method in ("LSODA", "Radau", "DOP853"):
-                show(method, "1e-08, 1e-06", case.solved(method, 1e-8, 1e-6))
-                if method == "DOP853":  # never the cheapest of a stiff problem
-                    continue
-                right = case.cheapest_right(method)
-                if right is None:
-                    none = Solved("-", "-", "none is right", nothing, nothing, np.nan)
-                    show(f"{method}, right", "-", none)
-                else:
-                    rtol, share, one = right
-                    show(f"{method}, right", f"{rtol:.0e}, {share:.0e}", one)
-            lr = largest_step(problem, case.best.factors)
-            (count, z), seconds = timed(
-                lambda d=data, s=case.start, lr=lr, g=case.goal: descended(
-                    s, *d, lr, g, MOST_ITERATIONS
-                )
-            )
-            ended = "loss reached" if count < MOST_ITERATIONS else "given up"
-            if not problem.loss_value(case.W_of(z)) < 1e12:
-                ended = "diverged"
-            show("descent", "-", Solved(count, 0, ended, case.W_of(z), nothing, seconds))
     return table
 
 

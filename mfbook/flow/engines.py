@@ -20,6 +20,8 @@ def compile_all() -> None:
         (sensing, small_init((2, 2), rng=0)),
         (MatrixCompletion.from_text("1 2; 2 1"), ([[1.0, 0.0], [0.0, 1.0]],) * 2),
         (connected, small_init((3, 3), depth=3, rng=0)),
+        # What it has of one component waits as a trace while the other is learned.
+        (MatrixCompletion.from_text("1 ?; ? 9"), small_init((2, 2), depth=3, rng=0)),
     ):
         run = gradient_flow(problem, start, log10_scale=-20)
         _ = run.phases, run.singular_values

@@ -1,7 +1,14 @@
 """One line where an engine is compiled, and none where it was: beside it or with the user."""
 
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
+from mfbook import flow
 from mfbook.flow.shallow import compiled
 
 LINE = "mfbook: compiling the engine, once on this machine (a minute)\n"
@@ -45,3 +52,46 @@ def test_where_nothing_can_be_written_the_user_keeps_it(
     if kept:
         keep(tmp_path / "cache" / "numba" / "shallow_0123")
     assert said(engine, capsys) == ("" if kept else LINE)
+
+
+# Runs all that is to be compiled as plain Python, and says which functions of the package ran.
+RUN = """
+import sys
+from mfbook.flow import engines
+ran = set()
+sys.setprofile(lambda frame, event, _: ran.add(frame.f_code) if event == "call" else None)
+engines.compile_all()
+sys.setprofile(None)
+for code in ran:
+    print(code.co_filename, code.co_name)
+"""
+
+
+@pytest.mark.slow
+def test_everything_that_is_compiled_is_compiled_by_one_command():
+    """Else many processes would compile it at the same time. What runs is compiled, with all that
+    it calls."""
+    calls = {}
+    for file in Path(flow.__file__).parent.rglob("*.py"):
+        for found in ast.parse(file.read_text("utf-8")).body:
+            if isinstance(found, ast.FunctionDef) and any(
+                isinstance(mark, ast.Name) and mark.id == "compiled"
+                for mark in found.decorator_list
+            ):
+                names = {node.id for node in ast.walk(found) if isinstance(node, ast.Name)}
+                calls[str(file), found.name] = names
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", RUN],
+        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    ran = {tuple(line.rsplit(" ", 1)) for line in done.stdout.splitlines()}
+    reached, new = set(), {which for which in calls if which in ran}
+    assert len(new) > 30
+    while new:
+        reached |= new
+        called = {name for which in new for name in calls[which]}
+        new = {which for which in calls if which[1] in called} - reached
+    assert set(calls) - reached == set()

@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mfbook.flow import gradient_flow, trajectory
-from mfbook.flow.deep import field, large_run, large_state
+from mfbook.flow.deep.large import field, orbit
+from mfbook.flow.deep.large import run as large_run
+from mfbook.flow.deep.large import state as large_state
+from mfbook.flow.deep.large.quiet import Lone
 from mfbook.flow.deep.layers import flat, unflat
-from mfbook.flow.deep.quiet import Lone
 from mfbook.flow.shallow import stabilised
 from mfbook.models import product, small_init
 from mfbook.problems import MatrixCompletion, MatrixSensing, examples
@@ -257,6 +259,100 @@ def test_parts_that_would_be_rounding_are_refused_in_words(monkeypatch):
     in_exact_mode(monkeypatch)
     exact = gradient_flow(problem, small_init((3, 3), depth=3, rng=0), log10_scale=-2)
     assert near.converged and np.abs(near.W - exact.W).max() < 1e-4
+
+
+@pytest.mark.parametrize("log10_scale", [-2, -50])
+def test_rows_and_columns_that_nobody_measures_stay_products_of_factors(monkeypatch, log10_scale):
+    rng = np.random.default_rng(0)
+    mask = np.ones((5, 5), dtype=bool)
+    mask[2] = mask[:, 4] = False
+    problem = MatrixCompletion(rng.standard_normal((5, 1)) @ rng.standard_normal((1, 5)), mask)
+    factors = small_init(problem, depth=3, rng=rng)
+    options = {"log10_scale": log10_scale, "loss_tol": 1e-8}
+    exact, run = both(monkeypatch, problem, factors, MEDIUM, **options)
+    assert exact.converged and run.converged
+    size = np.nanmax(np.abs(problem.values))
+    assert np.abs(run.W - exact.W).max() < 10 * MEDIUM * size
+    assert np.abs(run.W - product(run.factors)).max() < 1e-9 * size
+    # The first factor's row and the last one's column never move.
+    assert np.array_equal(run.factors[0][2], np.exp(log10_scale * np.log(10.0)) * factors[0][2])
+    assert run.singular_values.shape == (len(run.t), 5)
+    assert np.allclose(run.singular_values[-1], np.linalg.svd(run.W, compute_uv=False))
+    if log10_scale == -2:  # what is not measured is of the size of the start, and seen in W
+        assert np.abs(run.W[2]).max() > 1e-4 * size
+
+
+@pytest.mark.parametrize("zero", [0, 1, 2])
+def test_one_layer_may_be_zero_at_the_start(monkeypatch, zero):
+    problem, rng = problem_of(1, n=4)
+    factors = [rng.standard_normal((4, 4)) for _ in range(3)]
+    factors[zero][:] = 0.0
+    exact, run = both(monkeypatch, problem, factors, MEDIUM, log10_scale=-6, loss_tol=1e-8)
+    assert exact.converged and run.converged
+    assert np.abs(exact.W - run.W).max() < MEDIUM * np.nanmax(np.abs(problem.values))
+    for one, two in zip(exact.phases[1:], run.phases[1:], strict=True):
+        assert one.log10_arrival == pytest.approx(two.log10_arrival, abs=1e-4)
+
+
+def test_where_zero_fits_the_loss_falls_from_that_of_the_start(monkeypatch):
+    problem = MatrixCompletion(np.zeros((3, 3)), np.eye(3, dtype=bool))
+    factors = small_init(problem, depth=3, rng=2)
+    exact, run = both(monkeypatch, problem, factors, MEDIUM, log10_scale=0, loss_tol=1e-3)
+    assert exact.converged and run.converged
+    assert run.loss[0] == pytest.approx(problem.loss_value(product(factors)))
+    for one in (exact, run):  # no further than asked, and not before
+        assert one.loss[-1] <= 1e-3 * one.loss[0] < one.loss[-2]
+    assert run.t[-1] == pytest.approx(exact.t[-1], rel=1e-2)
+
+
+def test_directions_of_escape_are_found_in_large_gradients_too(monkeypatch):
+    in_large_mode(monkeypatch)
+    problem, rng = problem_of(1)
+    factors = small_init((6, 6), depth=3, rng=rng)
+    run = gradient_flow(problem, factors, log10_scale=-12, rtol=MEDIUM, loss_tol=1e-8)
+    dense = [phase.direction for phase in run.phases]
+    monkeypatch.setattr(large_run, "DENSE_ENTRIES", 0)
+    again = gradient_flow(problem, factors, log10_scale=-12, rtol=MEDIUM, loss_tol=1e-8)
+    assert len(dense) > 2 and dense[-1] is None and again.phases[-1].direction is None
+    for one, phase in zip(dense[:-1], again.phases[:-1], strict=True):
+        for a, b in zip(one, phase.direction, strict=True):
+            assert a.shape == b.shape and np.abs(a - b).max() < 1e-9
+        assert max(one[0], key=abs) > 0  # the sign that both choose
+
+
+def test_symmetries_are_looked_for_up_to_a_size(monkeypatch):
+    in_large_mode(monkeypatch)
+    looked = []
+
+    def seen(*words, **options):
+        looked.append(words)
+        return kept(*words, **options)
+
+    kept = large_run.Kept
+    monkeypatch.setattr(large_run, "Kept", seen)
+    problem, rng = problem_of(1)
+    factors = small_init((6, 6), depth=3, width=7, rng=rng)
+    for most, times in ((6, 0), (7, 1)):
+        looked.clear()
+        monkeypatch.setattr(large_run, "MOST_ROWS", most)
+        run = gradient_flow(problem, factors, log10_scale=-4, rtol=MEDIUM, loss_tol=1e-4)
+        assert run.converged and len(looked) == times
+
+
+def test_a_step_whose_squares_leave_double_precision_is_none():
+    """Its columns would all count as rounding beside columns of infinite size."""
+    rng = np.random.default_rng(0)
+    layers = tuple(rng.standard_normal(shape) for shape in ((4, 2), (2, 2), (2, 3)))
+    z, dims, offsets = flat(layers)
+    i, j = np.nonzero(np.ones((4, 3)))
+    data = field.MaskedEntries(i, j, rng.standard_normal(12), 0.5, (4, 3))
+    frame = orbit.Frame(dims, offsets, ((np.arange(4), np.arange(3)),), 1.0)
+    here = orbit.Orbit(data, z, frame, orbit.Memory())
+    nothing = np.zeros_like(z)
+    assert here._error(nothing, z) == 0.0
+    for far in (1e3 * z, 1e200 * z, np.inf * np.sign(z)):
+        with np.errstate(over="ignore", invalid="ignore"):
+            assert here._error(nothing, far) == np.inf
 
 
 def test_quiet_layers_are_carried_in_parallel():

@@ -7,7 +7,7 @@ import pytest
 
 from mfbook.flow import gradient_flow, trajectory
 from mfbook.flow import greedy_path as ends
-from mfbook.flow.deep import drive
+from mfbook.flow.deep import exact_path
 from mfbook.flow.greedy_path import GreedyPath
 from mfbook.flow.limit import deep_limit
 from mfbook.models import small_init
@@ -82,7 +82,7 @@ def test_a_column_leaves_alone_as_it_leaves_with_the_others(monkeypatch, depth, 
     """
     problem, factors = close_pairs(depth, holes)
     alone = arrivals(problem, factors, -16, 1e-8)
-    monkeypatch.setattr(drive, "is_alone", lambda layers: False)
+    monkeypatch.setattr(exact_path, "is_alone", lambda layers: False)
     together = arrivals(problem, factors, -16, 1e-8)
     assert len(alone) >= 2 and np.abs(alone - together).max() < 4.3e-9
 

@@ -46,6 +46,48 @@ def test_orthogonal_columns_are_the_same_matrix():
         assert np.allclose((X * np.exp(ell)) @ V.T, np.exp(0.5) * U, atol=1e-13)
 
 
+def rotated_back(X, ell, V):
+    """The matrix whose columns these are, in the caller's hidden basis."""
+    return (X * np.exp(ell)) @ V.T
+
+
+def test_many_columns_near_right_angles_are_left_as_they_are():
+    """Only their order changes: turning them takes a minute where there are a thousand."""
+    U = np.random.default_rng(4).standard_normal((900, gauge.WIDE))
+    X, ell, V = graded(U, 2.0)
+    assert np.abs(X.T @ X - np.eye(gauge.WIDE)).max() > 0.01  # nobody has turned them
+    assert np.all((V == 0) | (V == 1)) and np.all(V.sum(axis=0) == 1)
+    assert np.all(np.diff(ell) <= 0)
+    assert np.allclose(rotated_back(X, ell, V), np.exp(2.0) * U, rtol=1e-13, atol=0)
+
+
+def test_many_columns_that_lean_are_turned():
+    rng = np.random.default_rng(4)
+    U = rng.standard_normal((900, gauge.WIDE))
+    U[:, 1] += U[:, 0]
+    X, ell, V = graded(U, 0.0)
+    assert np.abs(X.T @ X - np.eye(gauge.WIDE)).max() < 1e-9
+    assert np.allclose(rotated_back(X, ell, V), U, atol=1e-10)
+
+
+def test_many_dependent_columns_lose_one_though_no_two_of_them_lean():
+    """The last column is a sum of all others, and has next to nothing of each.
+
+    Rounding may leave its Gram matrix with a negative eigenvalue, or with a tiny positive one.
+    """
+    count = gauge.WIDE
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        basis = np.linalg.qr(rng.standard_normal((count + 20, count - 1)))[0]
+        U = np.column_stack([basis, basis @ rng.choice([-1, 1], count - 1)])
+        unit = U / np.linalg.norm(U, axis=0)
+        assert np.abs(unit.T @ unit - np.eye(count)).max() < gauge.LOOSE
+        assert not gauge._nearly_orthogonal(unit)
+    X, ell, V = graded(U, 0.0)
+    assert X.shape == (count + 20, count - 1)
+    assert np.allclose(rotated_back(X, ell, V), U, atol=1e-12)
+
+
 def test_a_rank_deficient_start_loses_its_zero_columns():
     rng = np.random.default_rng(2)
     for shape in ((6, 4), (3, 7)):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mfbook.flow.deep.orbit import Space
+from mfbook.flow.deep.large.orbit import Space
 from mfbook.flow.shallow.krylov import EVERY, Krylov
 from mfbook.flow.shallow.phi import phi_functions
 

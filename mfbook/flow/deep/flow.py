@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Unpack
+from typing import Any, Unpack
 
 import numpy as np
 
 from mfbook.flow import trajectory
-from mfbook.flow.deep.engine import Readings, Run
-from mfbook.flow.deep.large_run import LargeReadings, LargeRun, are_large
+from mfbook.flow.deep.exact_run import ExactRun
+from mfbook.flow.deep.large.run import LargeReadings, LargeRun, are_large
+from mfbook.flow.deep.phases import Readings
+from mfbook.flow.deep.run import Run
 from mfbook.flow.shallow.compiled import say_that_it_compiles
 from mfbook.flow.shallow.engine import Options
 from mfbook.flow.trajectory import Trajectory
@@ -42,7 +44,7 @@ def flow(
     rate = units.rate
     return Trajectory(
         t=np.array([moment.clock.value for moment in run.moments]) / rate,
-        loss=run.least + units.loss * np.array([moment.loss for moment in run.moments]),
+        loss=run.fit.least + units.loss * np.array([moment.loss for moment in run.moments]),
         gradient_norm=rate * units.factor * np.array([moment.norm for moment in run.moments]),
         W=run.W(end),
         factors=run.factors(end),
@@ -59,10 +61,10 @@ def flow(
 
 def _engine(
     problem: Problem, arrays: tuple[np.ndarray, ...], options: Options
-) -> tuple[Run, Readings]:
+) -> tuple[Run[Any, Any], Readings]:
     """The run of layers of that size, and what reads it."""
     if are_large(arrays):
         large = LargeRun(problem, arrays, options)
         return large, LargeReadings(large)
-    run = Run(problem, arrays, options)
+    run = ExactRun(problem, arrays, options)
     return run, Readings(run)

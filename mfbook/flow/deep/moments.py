@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
 from mfbook.flow.deep.layers import State
 from mfbook.flow.shallow.gauge import EPS
 
-# Large layers have states and pieces of their own.
-AnyState = TypeVar("AnyState")
-AnyPiece = TypeVar("AnyPiece")
+StateOfPiece = TypeVar("StateOfPiece", covariant=True)
 
 
 @dataclass(frozen=True)
@@ -32,16 +30,22 @@ class Clock:
         )
 
 
-class Piece(Protocol):
+class PieceOf(Protocol[StateOfPiece]):
     """A piece of the path, from one moment to the next, in a time of its own."""
 
-    length: float
+    @property
+    def length(self) -> float: ...
 
-    def at(self, local: float) -> State: ...
+    def at(self, local: float) -> StateOfPiece: ...
 
     def local_of(self, dt: float) -> float: ...
 
     def log_dt(self, local: float) -> float: ...
+
+
+# Exact and large layers have states and pieces of their own.
+AnyState = TypeVar("AnyState")
+AnyPiece = TypeVar("AnyPiece", bound=PieceOf[Any])
 
 
 @dataclass
@@ -53,6 +57,12 @@ class MomentOf(Generic[AnyState, AnyPiece]):
     loss: float
     norm: float
     piece: AnyPiece | None = None
+
+
+class Piece(PieceOf[State], Protocol):
+    """One of small layers, which may be cut."""
+
+    length: float
 
 
 Moment = MomentOf[State, Piece]

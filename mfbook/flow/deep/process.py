@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from mfbook.flow import greedy_path, trajectory
-from mfbook.flow.deep.drive import Path
-from mfbook.flow.deep.engine import Run
+from mfbook.flow.deep.exact_path import ExactPath
+from mfbook.flow.deep.exact_run import ExactRun
 from mfbook.flow.determinants import sign_has_changed
 from mfbook.flow.greedy_path import DeepLimit
 from mfbook.flow.shallow.compiled import say_that_it_compiles
@@ -26,7 +26,7 @@ RANK = 1e-7
 def process(problem: Problem, arrays: tuple[np.ndarray, ...], options: Limits) -> DeepLimit:
     """The process of one start; the options are those of `deep_limit`."""
     say_that_it_compiles(__file__)
-    run = Run(
+    run = ExactRun(
         problem,
         arrays,
         {"log10_scale": INFINITESIMAL, **options},
@@ -58,7 +58,7 @@ def process(problem: Problem, arrays: tuple[np.ndarray, ...], options: Limits) -
     )
 
 
-def _broken(path: Path) -> str:
+def _broken(path: ExactPath) -> str:
     """The hypothesis of the last plateau that does not hold."""
     if not path.rests:
         return ""
@@ -70,7 +70,7 @@ def _broken(path: Path) -> str:
     return ""
 
 
-def _left(run: Run) -> str:
+def _left(run: ExactRun) -> str:
     """How the end has left a set that the exact flow keeps, as rounding may lead out of it."""
     path = run.path
     if path.reason != trajectory.LOSS_REACHED:
@@ -82,7 +82,7 @@ def _left(run: Run) -> str:
     return ""
 
 
-def _named(path: Path) -> str:
+def _named(path: ExactPath) -> str:
     """The reason of a run, in the words of the process."""
     if path.reason == trajectory.STUCK:
         levels = path.moments[-1].state.levels

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mfbook.flow.deep.field import slopes_along
 from mfbook.flow.deep.layers import Layers
+from mfbook.flow.deep.slopes import slopes_along
 from mfbook.models import product
 
 # So many random layers stand for all.

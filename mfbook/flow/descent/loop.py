@@ -131,89 +131,123 @@ def gradient_descent(
     arrays = [array.reshape(runs, *array.shape[-2:]) for array in given]
     step = np.broadcast_to(steps, batch).reshape(runs, 1, 1)
     records = Records(loss.example.shape, runs, max_records)
-    final, n_iters, reason = _descend(loss, model, arrays, step, max_iters, loss_tol, records)
-    return trajectory_of(records, final, n_iters, reason, steps, batch)
+    descent = _Descent(loss, model, arrays, step, max_iters, loss_tol, records)
+    return trajectory_of(records, *descent.to_the_end(), steps, batch)
 
 
-def _descend(
-    loss: StackedLoss,
-    model: Model,
-    arrays: list[np.ndarray],
-    step: np.ndarray,
-    max_iters: int,
-    loss_tol: float,
-    records: Records,
-) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
-    """The factors at the end of every run, its iterations, and why it stopped."""
-    runs = len(step)
-    final = [array.copy() for array in arrays]
-    n_iters = np.full(runs, max_iters)
-    reason = np.full(runs, STEP_LIMIT, dtype=object)
+class _Descent:
+    """The runs that go on, and how the others ended."""
 
-    alive, done = np.arange(runs), np.zeros(runs, dtype=int)
-    bound = goal = np.full(runs, np.inf)
-    least = loss.least(runs)
-    walk = _walk(loss, arrays)
-    # Read in two orders of summation a loss that hardly moves would seem to rise.
-    judged = None if walk is None else walk(arrays, alive, step.ravel(), goal, bound, 0)[2]
-    iteration = 0
-    while True:
-        W = model.product(arrays)
-        value, G = loss.excess_and_gradient(W, alive)
-        if judged is not None:
-            value = judged
+    def __init__(
+        self,
+        loss: StackedLoss,
+        model: Model,
+        arrays: list[np.ndarray],
+        step: np.ndarray,
+        max_iters: int,
+        loss_tol: float,
+        records: Records,
+    ) -> None:
+        self.loss, self.model, self.records = loss, model, records
+        self.max_iters, self.loss_tol = max_iters, loss_tol
+        runs = len(step)
+        # Of every run: the factors at its end, its iterations, and why it stopped.
+        self.final = [array.copy() for array in arrays]
+        self.n_iters = np.full(runs, max_iters)
+        self.reason = np.full(runs, STEP_LIMIT, dtype=object)
+        self.least = loss.least(runs)
+        # Of those that go on: which they are, their factors, steps and iterations, and the excess
+        # of the loss at which they have diverged or arrived.
+        self.alive, self.arrays, self.step = np.arange(runs), arrays, step
+        self.done = np.zeros(runs, dtype=int)
+        self.bound = self.goal = np.full(runs, np.inf)
+        self.iteration = 0
+        self.walk = _walk(loss, arrays)
+        # Read in two orders of summation a loss that hardly moves would seem to rise.
+        self.judged = None if self.walk is None else self._walked(self.walk, 0)[2]
+
+    def to_the_end(self) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+        """The factors at the end of every run, its iterations, and why it stopped."""
+        while True:
+            W = self.model.product(self.arrays)
+            value, G = self._excess_and_gradient(W)
+            last = self.iteration == self.max_iters
+            stops = self._stopped(W, G, value, last)
+            gradients = self.model.gradients(self.arrays, G)
+            if self.records.due(self.iteration) or last or stops.any():
+                self._record(W, value, gradients)
+            if stops.any():
+                self._let_go(stops)
+                gradients = [g[~stops] for g in gradients]
+            if last or not self.alive.size:
+                break
+            self._go_on(gradients)
+        for target, array in zip(self.final, self.arrays, strict=True):
+            target[self.alive] = array
+        self.records.keep(self.iteration, last=True)
+        return self.final, self.n_iters, self.reason
+
+    def _excess_and_gradient(self, W: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        value, G = self.loss.excess_and_gradient(W, self.alive)
+        if self.judged is not None:
+            value = self.judged
         value = np.where(np.isnan(value), np.inf, value)
-        if iteration == 0:
+        if self.iteration == 0:
             if np.isinf(value).any():
                 raise ValueError(
                     "the factors must have a loss in double precision, but it is beyond 1e308; "
                     "start from smaller ones"
                 )
-            bound = np.minimum(DIVERGENCE_FACTOR * (value + least), LARGEST)
-            goal = loss.goals(loss_tol, value)
-        reached = value <= goal
-        diverged = ~(value <= bound)
+            self.bound = np.minimum(DIVERGENCE_FACTOR * (value + self.least), LARGEST)
+            self.goal = self.loss.goals(self.loss_tol, value)
+        return value, G
+
+    def _stopped(self, W: np.ndarray, G: np.ndarray, value: np.ndarray, last: bool) -> np.ndarray:
+        """Which runs are at their end, for a reason that is noted."""
+        reached = value <= self.goal
+        diverged = ~(value <= self.bound)
+        self.reason[self.alive[reached]] = LOSS_REACHED
+        self.reason[self.alive[diverged]] = DIVERGED
         stops = reached | diverged
-        if iteration % EVERY == 0 or iteration == max_iters:
-            least_reached = ~stops & loss.is_least(W, G, alive, goal, loss_tol)
-            reason[alive[least_reached]] = LEAST_REACHED
-            stops |= least_reached
-        gradients = model.gradients(arrays, G)
-        if records.due(iteration) or iteration == max_iters or stops.any():
-            norm = np.nan_to_num(_norms(gradients), nan=np.inf, posinf=np.inf)
-            records.update(alive, W, value + least[alive], norm)
-            if records.due(iteration):
-                records.keep(iteration)
-        if stops.any():
-            for target, array in zip(final, arrays, strict=True):
-                target[alive[stops]] = array[stops]
-            reason[alive[reached]] = LOSS_REACHED
-            reason[alive[diverged]] = DIVERGED
-            n_iters[alive[stops]] = done[stops]
-            rest = ~stops
-            alive, done, bound, goal, step = (a[rest] for a in (alive, done, bound, goal, step))
-            arrays = [array[rest] for array in arrays]
-            gradients = [g[rest] for g in gradients]
-            if not alive.size:
-                break
-        if iteration == max_iters:
-            break
-        if walk is None:
-            arrays = [array - step * g for array, g in zip(arrays, gradients, strict=True)]
-            done += 1
-            iteration += 1
-        else:
-            until = min(records.next_due(iteration), max_iters)
-            if is_symmetric(loss.example):
-                until = min(until, EVERY * (iteration // EVERY + 1))
-            count = until - iteration
-            arrays, taken, judged = walk(arrays, alive, step.ravel(), goal, bound, count)
-            done += taken
-            iteration += int(taken.max())
-    for target, array in zip(final, arrays, strict=True):
-        target[alive] = array
-    records.keep(iteration, last=True)
-    return final, n_iters, reason
+        if self.iteration % EVERY == 0 or last:
+            least = ~stops & self.loss.is_least(W, G, self.alive, self.goal, self.loss_tol)
+            self.reason[self.alive[least]] = LEAST_REACHED
+            stops |= least
+        return stops
+
+    def _record(self, W: np.ndarray, value: np.ndarray, gradients: list[np.ndarray]) -> None:
+        norm = np.nan_to_num(_norms(gradients), nan=np.inf, posinf=np.inf)
+        self.records.update(self.alive, W, value + self.least[self.alive], norm)
+        if self.records.due(self.iteration):
+            self.records.keep(self.iteration)
+
+    def _let_go(self, stops: np.ndarray) -> None:
+        """Keep how those runs ended, and go on with the others."""
+        for target, array in zip(self.final, self.arrays, strict=True):
+            target[self.alive[stops]] = array[stops]
+        self.n_iters[self.alive[stops]] = self.done[stops]
+        rest = ~stops
+        self.alive, self.done = self.alive[rest], self.done[rest]
+        self.bound, self.goal, self.step = self.bound[rest], self.goal[rest], self.step[rest]
+        self.arrays = [array[rest] for array in self.arrays]
+
+    def _go_on(self, gradients: list[np.ndarray]) -> None:
+        """One iteration, or some of them to where something is to be looked at."""
+        if self.walk is None:
+            pairs = zip(self.arrays, gradients, strict=True)
+            self.arrays = [array - self.step * g for array, g in pairs]
+            self.done += 1
+            self.iteration += 1
+            return
+        until = min(self.records.next_due(self.iteration), self.max_iters)
+        if is_symmetric(self.loss.example):
+            until = min(until, EVERY * (self.iteration // EVERY + 1))
+        self.arrays, taken, self.judged = self._walked(self.walk, until - self.iteration)
+        self.done += taken
+        self.iteration += int(taken.max())
+
+    def _walked(self, walk: Walk, count: int) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+        return walk(self.arrays, self.alive, self.step.ravel(), self.goal, self.bound, count)
 
 
 def _walk(loss: StackedLoss, arrays: Sequence[np.ndarray]) -> Walk | None:

@@ -8,11 +8,11 @@ from typing import Protocol
 import numpy as np
 from scipy.optimize import brentq
 
-from mfbook.flow.deep.field import Gradient
-from mfbook.flow.deep.large_state import State, stood, with_column
+from mfbook.flow.deep.large.field import Gradient
+from mfbook.flow.deep.large.orbit import Frame, Memory, Orbit, Taken
+from mfbook.flow.deep.large.quiet import AtRest, Lone, Still
+from mfbook.flow.deep.large.state import State, stood, with_column
 from mfbook.flow.deep.moments import MomentOf
-from mfbook.flow.deep.orbit import Frame, Memory, Orbit, Taken
-from mfbook.flow.deep.quiet import AtRest, Lone, Still
 
 # So many directions of a column that grows alone are looked at.
 PLACES = 40
@@ -50,7 +50,7 @@ class Move:
 
 
 @dataclass(frozen=True)
-class Rest:
+class Plateau:
     """Some steps of the quiet layers, in τ: their lengths, and s at the end of each."""
 
     state: State
@@ -122,4 +122,5 @@ class Leaving:
         return self.lone.tau_of_time(float(np.log(dt)), self.length) if dt > 0 else 0.0
 
 
-Moment = MomentOf[State, Move | Rest | Leaving]
+Piece = Move | Plateau | Leaving
+Moment = MomentOf[State, Piece]

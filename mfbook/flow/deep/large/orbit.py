@@ -16,8 +16,8 @@ from functools import cached_property
 
 import numpy as np
 
-from mfbook.flow.deep.field import Observed, Point, column_sizes, slope_of
 from mfbook.flow.deep.kernel import DUST
+from mfbook.flow.deep.large.field import Observed, Point, column_sizes, norm_of, slope_of
 from mfbook.flow.deep.march import EARLY, MOST_EXACT, MOVING, OTHERS
 from mfbook.flow.shallow.explicit import EXPLICIT, chebyshev, dormand_prince, longest_chebyshev
 from mfbook.flow.shallow.exponential import KNOWN, MOST, OVERESTIMATE
@@ -110,7 +110,7 @@ class Frame:
         return out
 
     def weights(self, sizes: np.ndarray, speeds: np.ndarray) -> tuple[np.ndarray, float]:
-        """How much an error of each size counts (`drive.EARLY`), and the fastest relative speed."""
+        """How much an error of each size counts (`march.EARLY`), and the fastest relative speed."""
         inner = int(sum(self.dims[1:-1]))
         live = sizes > self.dust(sizes)
         sizes = sizes / np.sqrt(2)
@@ -198,9 +198,7 @@ class Orbit:
 
     def noise(self, curvature: float) -> float:
         """One rounding of the terms that the slope of a column of size one is the sum of."""
-        G = self.point.G
-        size = float(np.linalg.norm(G if isinstance(G, np.ndarray) else G.data))
-        size += curvature * self.size
+        size = norm_of(self.point.G) + curvature * self.size
         norms = sorted(float(np.linalg.norm(layer)) for layer in self.point.layers)
         return float(EPS * np.sqrt(len(self.z)) * size * np.prod(norms[2:]))
 
@@ -282,9 +280,9 @@ class Orbit:
             return [new], self._error(gap, new)
 
     def _error(self, gap: np.ndarray, new: np.ndarray) -> float:
-        if not np.all(np.isfinite(new)):
-            return np.inf
         after = self.frame.sizes(new)
+        if not np.all(np.isfinite(after)):  # squares of numbers that are finite may not be
+            return np.inf
         seen = np.maximum(self.sizes, after) > np.maximum(self.floor, self.frame.dust(after))
         if not np.all(after[seen] <= LARGEST_GROWTH * np.maximum(self.sizes, self.floor)[seen]):
             return np.inf

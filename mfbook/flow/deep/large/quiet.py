@@ -2,7 +2,7 @@
 
 With G constant the layers exp(ell) V follow, in s = exp((N−2) ell) t, the flow of
 Φ(V) = −⟨G, V_1 ⋯ V_N⟩, which is not stiff and blows up at a finite s. In the time τ with
-dτ = |V|^(N−2) ds it does not: what escapes grows like e^(σ τ), and an explicit method of order
+dτ = |V_1|^(N−2) ds it does not: what escapes grows like e^(σ τ), and an explicit method of order
 eight takes steps of a third to a half of 1/σ (`Still`). Once one hidden column has outgrown the
 others it grows by itself, linearly in τ (`Lone`).
 """
@@ -14,14 +14,17 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_array
 
-from mfbook.flow.deep.field import Gradient, column_sizes, joined, slopes_along
+from mfbook.flow.deep.large.field import Gradient, column_sizes, joined
 from mfbook.flow.deep.layers import Layers, flat, unflat
+from mfbook.flow.deep.slopes import slopes_along
 
 # Panels of Gauss' rule for the time that a linear growth takes, in units of 1/σ_1; beyond LAST
 # powers of e the integrand adds nothing.
 PANEL, NODES, LAST = 0.5, 12, 45.0
+# The size of the first layer sets the pace, but where it is below this share of the largest, for a
+# start may have a layer of zeros.
+SLIGHT = 1e-3
 # What is left of a coordinate where it is rounding of the largest.
 NOTHING = 1e-15
 
@@ -43,9 +46,13 @@ class AtRest:
         return Y
 
     def toarray(self) -> np.ndarray:
-        G = self.G.toarray() if isinstance(self.G, csr_array) else self.G
+        G = dense(self.G)
         G = G - self.left @ (self.left.T @ G)
         return G - (G @ self.right) @ self.right.T
+
+
+def dense(G: Gradient | AtRest) -> np.ndarray:
+    return G if isinstance(G, np.ndarray) else G.toarray()
 
 
 def span(matrix: np.ndarray) -> np.ndarray:
@@ -128,11 +135,14 @@ class Still:
         z, self.dims, self.offsets = flat(layers)
         self.y = np.append(z, 0.0)
         self.n_gradients = 0
+        sizes = [float(np.linalg.norm(layer)) for layer in layers]
+        self.timer = 0 if sizes[0] > SLIGHT * max(sizes) else int(np.argmax(sizes))
+        self.pace = sizes[self.timer] ** self.power  # dτ/ds at the start
 
     def slope(self, y: np.ndarray) -> np.ndarray:
         self.n_gradients += 1
         layers = unflat(y[:-1], self.dims, self.offsets)
-        clock = float(np.linalg.norm(layers[0])) ** -self.power
+        clock = float(np.linalg.norm(layers[self.timer])) ** -self.power
         return np.append(joined(slopes_along(self.G, layers)) * clock, clock)
 
     @cached_property
@@ -182,12 +192,11 @@ class Lone:
     """
 
     def __init__(self, G: Gradient | AtRest, layers: Layers, ell: float) -> None:
-        dense = G if isinstance(G, np.ndarray) else G.toarray()
         self.depth, self.ell = len(layers), ell
         self.signs = [1.0 if c[0, 0] >= 0 else -1.0 for c in layers[1:-1]]
         self.turn = float(np.prod(self.signs))
         x, y = layers[0][:, 0], self.turn * layers[-1][0]
-        u, self.s, vt = np.linalg.svd(-dense, full_matrices=False)
+        u, self.s, vt = np.linalg.svd(-dense(G), full_matrices=False)
         self.u, self.v = u, vt.T
         a, b = u.T @ x, vt @ y
         self.rest = x - u @ a, y - self.v @ b

@@ -1,4 +1,4 @@
-"""Follow N layers through all saddles: which piece of the path comes next, and when to stop.
+"""Small layers, followed through all saddles: which piece of the path comes next.
 
 A run is made of four kinds of pieces. While felt columns move they are advanced by an exponential
 Rosenbrock method with the exact Jacobian (`Active`). While they rest, blocks that they have only in
@@ -8,6 +8,7 @@ end of which one hidden column of it grows alone (`Alone`) until it is felt.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 
@@ -17,7 +18,7 @@ from mfbook.flow import trajectory
 from mfbook.flow.deep import kernel
 from mfbook.flow.deep.active import Active, flows_of
 from mfbook.flow.deep.data import Data
-from mfbook.flow.deep.endings import ending, stuck
+from mfbook.flow.deep.endings import stuck
 from mfbook.flow.deep.felt import (
     log_trace,
     split_while_moving,
@@ -27,6 +28,7 @@ from mfbook.flow.deep.felt import (
 from mfbook.flow.deep.joining import with_column, with_level
 from mfbook.flow.deep.layers import (
     Layers,
+    Level,
     State,
     divided,
     flat,
@@ -36,7 +38,8 @@ from mfbook.flow.deep.layers import (
     turned_level,
 )
 from mfbook.flow.deep.march import Limits, march
-from mfbook.flow.deep.moments import Clock, Moment, Piece, Rest, crossing
+from mfbook.flow.deep.moments import Moment, Piece, Rest, crossing
+from mfbook.flow.deep.path import Goal, Path
 from mfbook.flow.deep.pieces import Alone, Plateau, Wait
 from mfbook.flow.deep.plateau import ORDER, Growth, gradient_at_rest, is_alone, log_product
 from mfbook.flow.deep.reading import W_felt, loss_of
@@ -70,87 +73,48 @@ def _unbalanced(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     return np.where(np.abs(found) > BALANCED * (a.T @ a + b @ b.T), found, 0.0)
 
 
-class Path:
-    """The moments of a run, and why it stopped ('' while it runs)."""
+class ExactPath(Path[State, Piece, Active]):
+    """A path of layers whose Jacobian is small enough to be taken apart at every step."""
 
-    def __init__(
-        self,
-        data: Data,
-        layers: Layers,
-        log_start: float,
-        *,
-        rtol: float,
-        threshold: float,
-        t_max: float,
-    ) -> None:
-        self.data, self.rtol, self.t_max = data, rtol, t_max
-        self.depth = len(layers)
-        self.threshold = threshold
-        self.moments: list[Moment] = []
-        self.reason = ""
-        self.n_steps = self.n_gradients = 0
+    def __init__(self, data: Data, layers: Layers, log_start: float, goal: Goal) -> None:
+        balance = tuple(_unbalanced(a, b) for a, b in pairwise(layers))
+        super().__init__(goal, log_start, balance, far_beyond(data.targets))
+        self.data = data
         self.rests: list[Rest] = []  # where plateaus begin
-        self.log_start = log_start
-        self.clock = Clock()
-        self.h: float | None = None
         self.lost = False  # whether a part of a component that has more to learn was LOST
-        self.joined: Clock | None = None  # when a level became felt that had hardly grown
-        self.far = far_beyond(data.targets)
-        # What is conserved, in the caller's hidden bases and in units of the square of the scale.
-        self.balance = [_unbalanced(a, b) for a, b in pairwise(layers)]
         self.sectors = sectors_of(data.whole, layers)
         self.log_felt = float(np.log(FELT * data.scale)) if data.scale > 0 else -np.inf
         self.state = started(data, layers, log_start, self.log_felt)
 
-    def _conserved(self, state: State) -> np.ndarray:
-        """W_jᵀW_j − W_{j+1}W_{j+1}ᵀ of the felt layers, in their bases, one after the other."""
-        size = np.exp(2 * self.log_start)
-        return np.concatenate(
-            [
-                (size * (basis[:, :width].T @ balance @ basis[:, :width])).ravel()
-                for basis, balance, width in zip(
-                    state.bases, self.balance, state.widths, strict=True
-                )
-            ]
-        )
+    @property
+    def end(self) -> str:
+        arrived = self.reason == trajectory.LOSS_REACHED
+        return trajectory.LOST_PART if arrived and self.lost else self.reason
+
+    def loss(self, state: State) -> float:
+        return loss_of(self.data, state)
+
+    def crossing(self, k: int, loss: float) -> float:
+        piece = self.moments[k].piece
+        assert piece is not None
+        return crossing(lambda local: self.loss(piece.at(local)), piece.length, loss)
 
     def _allowed(self, state: State) -> np.ndarray | None:
         if self.sectors is None:
             return None
         return allowed_entries(self.data.part(state.present), self.sectors, state)
 
-    def advance(self, most: int) -> None:
-        """One more moment and the piece that leads on from it, or the reason why there is none.
-
-        Where felt layers move, up to `most` moments.
-        """
+    def _seen(self) -> tuple[Active | None, float, float]:
         state = self.state = self._tidied(self.state)
-        empty = 0 in state.widths
-        active = (
-            None
-            if empty
-            else Active(self.data, state, self._conserved(state), self._allowed(state))
-        )
-        if active is not None:
-            self.n_gradients += 1
-            loss, norm = active.now.loss, float(np.linalg.norm(active.now.F))
-        else:
-            loss, norm = loss_of(self.data, state), self._norm_of_level(state)
-        moment = Moment(self.clock, state, loss, norm)
-        self.moments.append(moment)
-        sizes = None if active is None else self._felt_size
-        self.reason = ending(self.moments, self.threshold, self.t_max, self.far, sizes)
-        if self.reason == trajectory.LOSS_REACHED:
-            self._cross()
-        if self.reason:
-            return
-        resting = active is None or self._rests(active)
-        if resting:
-            self._from_rest(moment)
-        else:
-            assert active is not None
-            affordable = np.clip(MARCH / len(active.z) ** 3, 1, LONGEST_MARCH)
-            self._move(moment, active, min(most, int(affordable)))
+        if 0 in state.widths:
+            return None, self.loss(state), self._norm_of_level(state)
+        conserved = np.concatenate([target.ravel() for target in self._conserved(state)])
+        active = Active(self.data, state, conserved, self._allowed(state))
+        self.n_gradients += 1
+        return active, active.now.loss, float(np.linalg.norm(active.now.F))
+
+    def _sizes(self, moving: Active) -> Callable[[State], float]:
+        return self._felt_size
 
     def _tidied(self, state: State) -> State:
         """Bases turned, traces that have grown taken in, columns far below the others split off."""
@@ -201,7 +165,8 @@ class Path:
             pairs = zip(state.passengers, flows, strict=True)
             wait = min(p.time_to(flow, target) for p, flow in pairs)
             if np.isfinite(wait):
-                self._take(moment, Wait(state, flows, min(wait, self.t_max - self.clock.value)))
+                piece = Wait(state, flows, min(wait, self.t_max - self.clock.value))
+                self._take(moment, piece, piece.at(piece.length))
                 return
         if 0 not in state.widths:
             # Traces that do not grow fade while a plateau lasts.
@@ -222,6 +187,7 @@ class Path:
         return stuck(moment.loss, self._felt_size(moment.state), self.data.whole, self.data)
 
     def _plateau(self, moment: Moment) -> None:
+        """The first level goes on, joins the felt layers, or is found to be at rest as well."""
         state = moment.state
         part = self.data.part(state.present)
         G = self.data.gradient(W_felt(self.data, state))
@@ -229,52 +195,64 @@ class Path:
             G = gradient_at_rest(state, G, part.rows, part.cols)
         level = state.levels[0]
         if log_product(level) >= self.log_felt:
-            # No time passes: the moment itself belongs to the new orbit.
-            self.moments.pop()
-            self._joined(with_level(self.data, state))
-            self.joined = self.clock
+            self._join(with_level(self.data, state))
             return
-        z, dims, offsets = flat(level.layers)
-        slope = kernel.slope_along(np.ascontiguousarray(G), z, dims, offsets)
-        floor = EPS * float(np.linalg.norm(self.data.at_zero))
-        if float(np.linalg.norm(slope)) <= floor * float(np.linalg.norm(z)) ** (self.depth - 1):
+        if self._stands_still(level, G):
             self.reason = self._stuck(moment)
             return
-        if not self.rests or self.moments[self.rests[-1].moment].clock.orbit != self.clock.orbit:
-            values = [*np.linalg.svd(G, compute_uv=False), 0.0]
-            self.rests.append(Rest(len(self.moments) - 1, float(values[0]), float(values[1])))
-        rest = self.rests[-1]
+        rest = self._rest(G)
         rest.largest = max(rest.largest, level.ell)
         if level.ell < rest.largest - np.log(FADED):
             self.reason = self._stuck(moment)
             return
-        if is_alone(level.layers):
-            divided_state = divided(state)
-            growth = Growth(divided_state.levels[0], G, tuple(self.data.blocks))
-            if growth.grows and growth.log_size(0.0) < self.log_felt / self.depth:
-                moment.state = divided_state
-                tau = growth.tau_of_size(self.log_felt / self.depth + 1e-9)
-                self._take(moment, Alone(divided_state, growth, tau))
-                rest.waited += float(
-                    np.exp(growth.log_time(tau) + (self.depth - 2) * self.log_start)
-                )
-                rest.rate = growth.rate
-                if self.clock.value >= self.t_max and np.isfinite(self.t_max):
-                    self._stop_inside(moment)
-                else:
-                    new, lost = with_column(self.data, self.state, growth, tau)
-                    self._joined(new)
-                    self.lost |= lost
-                return
-        left = self.t_max - self.clock.value
-        log_unit = -(self.depth - 2) * level.ell
+        if not (is_alone(level.layers) and self._leave(moment, rest, G)):
+            self._wait(moment, rest, G)
+
+    def _stands_still(self, level: Level, G: np.ndarray) -> bool:
+        """Whether the slope of a level is rounding."""
+        z, dims, offsets = flat(level.layers)
+        slope = kernel.slope_along(np.ascontiguousarray(G), z, dims, offsets)
+        floor = EPS * float(np.linalg.norm(self.data.at_zero))
+        largest = floor * float(np.linalg.norm(z)) ** (self.depth - 1)
+        return bool(np.linalg.norm(slope) <= largest)
+
+    def _rest(self, G: np.ndarray) -> Rest:
+        """That of the plateau that the last moment is on, a new one where it begins there."""
+        if not self.rests or self.moments[self.rests[-1].moment].clock.orbit != self.clock.orbit:
+            values = [*np.linalg.svd(G, compute_uv=False), 0.0]
+            self.rests.append(Rest(len(self.moments) - 1, float(values[0]), float(values[1])))
+        return self.rests[-1]
+
+    def _leave(self, moment: Moment, rest: Rest, G: np.ndarray) -> bool:
+        """One column of the first level grows alone until it is felt; False where it does not."""
+        state = divided(moment.state)
+        growth = Growth(state.levels[0], G, tuple(self.data.blocks))
+        if not (growth.grows and growth.log_size(0.0) < self.log_felt / self.depth):
+            return False
+        moment.state = state
+        tau = growth.tau_of_size(self.log_felt / self.depth + 1e-9)
+        piece = Alone(state, growth, tau)
+        self._take(moment, piece, piece.at(tau))
+        rest.waited += float(np.exp(growth.log_time(tau) + (self.depth - 2) * self.log_start))
+        rest.rate = growth.rate
+        if self._time_is_over:
+            self._stop_inside(moment)
+            return True
+        new, lost = with_column(self.data, self.state, growth, tau)
+        self._begin_orbit(new)
+        self.lost |= lost
+        return True
+
+    def _wait(self, moment: Moment, rest: Rest, G: np.ndarray) -> None:
+        """A step of the first level."""
+        state, left = moment.state, self.t_max - self.clock.value
+        log_unit = -(self.depth - 2) * state.levels[0].ell
         longest = np.exp(np.log(left) - log_unit) if np.isfinite(left) else np.inf
         piece = Plateau(state, G, float(longest))
         self.n_gradients += ORDER
-        self._take(moment, piece)
+        self._take(moment, piece, turned_level(piece.at(piece.length), 0.0))
         in_units = piece.log_unit + (self.depth - 2) * self.log_start
         rest.waited += piece.length * float(np.exp(in_units))
-        self.state = turned_level(self.state, 0.0)
 
     def _stop_inside(self, moment: Moment) -> None:
         """The run ends inside a piece, at t_max."""
@@ -285,28 +263,12 @@ class Path:
         piece.length = local
         self.state = piece.at(local)
 
-    def _joined(self, state: State) -> None:
-        """A new orbit begins, with more felt columns."""
-        self.state, self.h = state, None
-        self.clock = replace(self.clock, orbit=self.clock.orbit + 1, local=0.0)
-
-    @property
-    def end(self) -> str:
-        """The reason, or that it is not known where the run should have ended."""
-        arrived = self.reason == trajectory.LOSS_REACHED
-        return trajectory.LOST_PART if arrived and self.lost else self.reason
-
-    def _take(self, moment: Moment, piece: Piece) -> None:
-        moment.piece = piece
-        self.state = piece.at(piece.length)
-        self.clock = self.clock.after(piece.log_dt(piece.length))
-        self.n_steps += 1
-
     def _move(self, moment: Moment, active: Active, most: int) -> None:
         """Steps of the felt layers until something else is to be decided; `most` of them at most.
 
         With passengers one by one, no longer than they stay traces.
         """
+        most = min(most, int(np.clip(MARCH / len(active.z) ** 3, 1, LONGEST_MARCH)))
         longest, target = self.t_max - self.clock.value, np.inf
         if moment.state.passengers:
             most, target = 1, log_trace(moment.state)
@@ -330,10 +292,8 @@ class Path:
                 moment = Moment(self.clock, self.state, found.losses[k], found.norms[k])
                 self.moments.append(moment)
                 state = active.assembled(found.paths[k], found.lengths[k])
-            moment.piece, active.length = active, found.lengths[k]
-            self.state = state
-            self.clock = self.clock.after(float(np.log(found.lengths[k])))
-            self.n_steps += 1
+            active.length = found.lengths[k]
+            self._take(moment, active, state)
         if found.failed:
             k = found.steps
             if k:
@@ -343,16 +303,3 @@ class Path:
 
     def _felt_size(self, state: State) -> float:
         return float(np.linalg.norm(W_felt(self.data, state)))
-
-    def _cross(self) -> None:
-        """End where the loss meets the threshold, inside the last piece."""
-        if len(self.moments) < 2 or self.moments[-2].piece is None or self.threshold == 0.0:
-            return
-        before = self.moments[-2]
-        piece = before.piece
-        assert piece is not None
-        if before.clock.orbit != self.clock.orbit or before.loss <= self.threshold:
-            return
-        high = crossing(lambda x: loss_of(self.data, piece.at(x)), piece.length, self.threshold)
-        state, clock = piece.at(high), before.clock.after(piece.log_dt(high))
-        self.moments[-1] = Moment(clock, state, loss_of(self.data, state), self.moments[-1].norm)

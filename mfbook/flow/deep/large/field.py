@@ -1,20 +1,19 @@
-"""Slopes of N layers and products with their Jacobian, by products of layers alone.
+"""What is observed of W, the slope of N layers there, and products with its Jacobian.
 
-With L_k = W_1 ⋯ W_k and X_k = −G (W_{k+1} ⋯ W_N)ᵀ, the slope of layer k is L_{k−1}ᵀ X_k, and
-X_{k−1} is X_k W_kᵀ: one sweep forward, G at what is observed, one sweep back. W itself is formed
-only where that is cheaper than its observed entries.
+W itself is formed only where that is cheaper than its observed entries.
 """
 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import svds
 
 from mfbook.flow.deep.layers import Layers, unflat
+from mfbook.flow.deep.slopes import partial_products, pulled, slopes_along, swept_back
 from mfbook.flow.shallow.units import Units
 from mfbook.problems.protocols import Problem, reads_entries
 
@@ -141,38 +140,6 @@ def observed_entries(
     return kind(i, j, values, weight, shape)
 
 
-def slopes_along(G: Any, layers: Layers, lefts: list[np.ndarray] | None = None) -> Layers:
-    """−(W_1 ⋯ W_{k−1})ᵀ G (W_{k+1} ⋯ W_N)ᵀ for every layer; G is anything that multiplies."""
-    lefts = partial_products(layers) if lefts is None else lefts
-    return _swept_back(lefts, _pulled(G, layers[-1]), layers, G)[0]
-
-
-def partial_products(layers: Layers) -> list[np.ndarray]:
-    """L_1, …, L_{N−1}."""
-    lefts = [layers[0]]
-    for layer in layers[1:-1]:
-        lefts.append(lefts[-1] @ layer)
-    return lefts
-
-
-def _pulled(G: Any, last: np.ndarray) -> np.ndarray:
-    """−G W_Nᵀ."""
-    return -(G @ np.ascontiguousarray(last.T))
-
-
-def _swept_back(
-    lefts: list[np.ndarray], X: np.ndarray, layers: Layers, G: Any
-) -> tuple[Layers, list[np.ndarray]]:
-    """The slopes, and X_1, …, X_{N−1}."""
-    slopes: list[np.ndarray] = [-(G.T @ lefts[-1]).T]
-    Xs = [X]
-    for k in range(len(layers) - 2, 0, -1):
-        slopes.append(lefts[k - 1].T @ X)
-        X = X @ layers[k].T
-        Xs.append(X)
-    return (X, *slopes[::-1]), Xs[::-1]
-
-
 class Point:
     """Layers z, their slope F, the loss, and products with the Jacobian there."""
 
@@ -183,8 +150,8 @@ class Point:
         self.layers = unflat(z, dims, offsets)
         self.lefts = partial_products(self.layers)
         self.G, self.loss = data.gradient(self.lefts[-1], self.layers[-1])
-        slopes, self.Xs = _swept_back(
-            self.lefts, _pulled(self.G, self.layers[-1]), self.layers, self.G
+        slopes, self.Xs = swept_back(
+            self.lefts, pulled(self.G, self.layers[-1]), self.layers, self.G
         )
         self.F = joined(slopes)
 
@@ -199,8 +166,8 @@ class Point:
         for k in range(1, len(W) - 1):
             changes.append(changes[-1] @ W[k] + lefts[k - 1] @ D[k])
         dG = self.data.change([(changes[-1], W[-1]), (lefts[-1], D[-1])])
-        X = _pulled(dG, W[-1])
-        X += _pulled(G, D[-1])
+        X = pulled(dG, W[-1])
+        X += pulled(G, D[-1])
         last = G.T @ changes[-1]
         last += dG.T @ lefts[-1]
         out: list[np.ndarray] = [-last.T]
@@ -265,6 +232,11 @@ class Data:
     def scale(self) -> float:
         """The size of W at which the data are fitted; 0 where zero fits them."""
         return self.top / self.curvature if self.curvature > 0 else 0.0
+
+
+def norm_of(G: Gradient) -> float:
+    """‖G‖_F."""
+    return float(np.linalg.norm(G if isinstance(G, np.ndarray) else G.data))
 
 
 def largest_singular_value(G: Gradient) -> float:

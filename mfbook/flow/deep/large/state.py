@@ -8,10 +8,10 @@ from itertools import pairwise
 import numpy as np
 
 from mfbook.flow.deep import kernel
-from mfbook.flow.deep.field import joined
+from mfbook.flow.deep.large.field import joined
+from mfbook.flow.deep.large.orbit import FEW, Frame
+from mfbook.flow.deep.large.quiet import reflect, span
 from mfbook.flow.deep.layers import Layers, turned, unflat
-from mfbook.flow.deep.orbit import FEW, Frame
-from mfbook.flow.deep.quiet import reflect, span
 from mfbook.flow.shallow.gauge import EPS, LOOSE
 
 # What is conserved is restored for wide layers by so many sweeps, or until it is this exact: each
@@ -45,6 +45,14 @@ class State:
     def waits(self) -> bool:
         """Whether there is a quiet column at every interface."""
         return 0 not in self.quiet_widths
+
+
+def first_column(layers: Layers) -> Layers:
+    """The first hidden column at every interface, with what leads from each to the next."""
+    last = len(layers) - 1
+    return tuple(
+        V[: None if j == 0 else 1, : None if j == last else 1] for j, V in enumerate(layers)
+    )
 
 
 def with_column(state: State, column: Layers) -> State:

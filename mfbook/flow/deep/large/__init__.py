@@ -1,0 +1,1 @@
+"""Three large factors or more, followed by products of layers alone."""
