@@ -122,7 +122,7 @@ class Path:
     def advance(self, most: int) -> None:
         """One more moment and the piece that leads on from it, or the reason why there is none.
 
-        Where felt layers move, up to `most` moments.
+        Where felt layers move, up to `most` moments; for `most` = 0 the moment alone.
         """
         state = self.state = self._tidied(self.state)
         empty = 0 in state.widths
@@ -142,7 +142,7 @@ class Path:
         self.reason = ending(self.moments, self.threshold, self.t_max, self.far, sizes)
         if self.reason == trajectory.LOSS_REACHED:
             self._cross()
-        if self.reason:
+        if self.reason or most == 0:
             return
         resting = active is None or self._rests(active)
         if resting:

@@ -196,8 +196,11 @@ class LargePath:
     def end(self) -> str:
         return self.reason
 
-    def advance(self, _most: int = 1) -> None:
-        """One more moment, and the piece that leads on from it; or the reason why there is none."""
+    def advance(self, most: int = 1) -> None:
+        """One more moment, and the piece that leads on from it; or the reason why there is none.
+
+        For `most` = 0 the moment alone.
+        """
         state = self.state
         orbit = None
         if 0 in state.widths:
@@ -214,7 +217,7 @@ class LargePath:
         self.reason = ending(self.moments, self.threshold, self.t_max, self.far, sizes)
         if self.reason == trajectory.LOSS_REACHED:
             self._cross()
-        if self.reason:
+        if self.reason or most == 0:
             return
         if orbit is None or self.at_rest or self._rests(orbit):
             self._from_rest(moment)
