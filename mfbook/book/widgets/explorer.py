@@ -78,7 +78,7 @@ class Explorer(Printable):
         self._live: Live | None = None
         self._ran: tuple[State, Trajectory] | None = None
 
-    @property
+    @property  # type: ignore[misc]
     def __class__(self) -> type:
         # isinstance asks for this; who asks for a widget has loaded ipywidgets.
         if "ipywidgets" not in sys.modules or find_spec("anywidget") is None:
