@@ -196,7 +196,7 @@ def gradient_flow(
     scales = _scales(log10_scale)
     axes = _axes(arrays[0], scales)
     _require_scale(problem, arrays, scales)
-    options = _options(loss_tol, rtol, t_max, max_steps)
+    options = limits_of(loss_tol, rtol, t_max, max_steps)
     progress = None if progress is None else flag("progress", progress)
     if not axes:
         return _run(problem, arrays, float(scales), progress, options)
@@ -277,8 +277,12 @@ def _scales(log10_scale: float | ArrayLike) -> np.ndarray:
         scale = real_number("log10_scale", log10_scale, least=SMALLEST_LOG10_SCALE, because=because)
         return np.array(scale)
     scales = real_array("log10_scale", log10_scale, finite=True)
-    if scales.size:
-        real_number("log10_scale", scales.min(), least=SMALLEST_LOG10_SCALE, because=because)
+    if not scales.size:
+        raise ValueError(
+            f"log10_scale must hold at least one run, but has shape {scales.shape}; give a number, "
+            "or one a run"
+        )
+    real_number("log10_scale", scales.min(), least=SMALLEST_LOG10_SCALE, because=because)
     return scales
 
 
@@ -302,7 +306,7 @@ def _axes(A: np.ndarray, scales: np.ndarray) -> tuple[int, ...]:
     except ValueError:
         raise ValueError(
             f"log10_scale must be a number or match the leading axes {A.shape[:-2]} of the "
-            f"factors, but has shape {scales.shape}"
+            f"factors, but has shape {scales.shape}; give one a run"
         ) from None
 
 
@@ -323,7 +327,7 @@ def _require_scale(problem: Problem, arrays: tuple[np.ndarray, ...], scales: np.
         )
 
 
-def _options(loss_tol: float, rtol: float, t_max: float, max_steps: int) -> Limits:
+def limits_of(loss_tol: float, rtol: float, t_max: float, max_steps: int) -> Limits:
     """The numbers that steer a run, checked."""
     because = "double precision holds no more through an escape, and less is no trajectory"
     return {

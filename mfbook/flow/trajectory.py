@@ -10,6 +10,7 @@ from typing import Any, Protocol, SupportsIndex
 
 import numpy as np
 
+from mfbook.problems.checks import real_number, whole_number
 from mfbook.problems.text import Printable
 
 LOSS_REACHED = "loss reached"
@@ -228,40 +229,47 @@ class Trajectory(Printable):
         clock of its own: t is then counted from the middle of that step, where the loss is half-way
         between the two, and may be negative. For k = 0 it is counted from the start.
 
-        Raises ValueError for times out of range, a phase that is not there, and a phase of a method
-        that keeps one clock alone.
+        Raises TypeError for a time that is not one number, or a phase that is no integer, and
+        ValueError for times out of range, a phase that is not there, and a phase of a method that
+        keeps one clock alone.
         """
         if phase is not None:
             return self._W_in(phase, t)
-        self._require_time(t)
-        return self.dense_output(t)
+        return self.dense_output(self._time(t))
 
     def _W_in(self, phase: int, t: float) -> np.ndarray:
         if self.dense_phase is None:
             raise ValueError("this run has one clock for all its phases; use W_at(t)")
-        count = len(self.phases)
-        if not 0 <= operator.index(phase) < count:
-            raise ValueError(f"phase must be one of 0, …, {count - 1}, but is {phase}")
+        phase = whole_number("phase", phase, least=0, most=len(self.phases) - 1)
+        t = _one_time(t)
         if not np.isfinite(t):
             raise ValueError(f"t must be finite, counted from the middle of a step, but is {t}")
         return self.dense_phase(phase, t)
 
     def factors_at(self, t: float) -> tuple[np.ndarray, ...]:
-        """The factors at time t; known where the method keeps them (`gradient_flow` does)."""
+        """The factors at time t; known where the method keeps them (`gradient_flow` does).
+
+        Raises as `W_at` does, and ValueError where the method does not keep them.
+        """
         if self.dense_factors is None:
             raise ValueError("this run kept W along its path, but not its factors; use W_at(t)")
-        self._require_time(t)
-        return self.dense_factors(t)
+        return self.dense_factors(self._time(t))
 
-    def _require_time(self, t: float) -> None:
+    def _time(self, t: float) -> float:
+        """`t` as a float, a time of this run, or what is wrong with it."""
+        t = _one_time(t)
         first, last = float(np.min(self.t)), float(np.max(self.t))
         if not first <= t <= last:
-            raise ValueError(f"t must lie in [{first:g}, {last:g}], but is {t:g}")
+            raise ValueError(
+                f"t must lie in [{first:g}, {last:g}], but is {t:g}: the run was followed there "
+                "alone; it goes further with a smaller loss_tol, or larger limits"
+            )
         if not np.isfinite(t):
             raise ValueError(
                 "t must be finite, but is inf, where the times of this run are beyond 1e308; look "
                 "into a phase with W_at(t, phase=k)"
             )
+        return t
 
     def __getitem__(self, run: SupportsIndex | tuple[SupportsIndex, ...]) -> Trajectory:
         """One run of a batch, with its phases; `run` is an index into all the leading axes.
@@ -279,13 +287,16 @@ class Trajectory(Printable):
                 f"{len(run)}; give one number an axis"
             )
         for k, size in zip(run, axes, strict=True):
-            if isinstance(k, bool | np.bool_) or not hasattr(k, "__index__"):
+            if isinstance(k, bool | np.bool_) or np.ndim(k) or not hasattr(k, "__index__"):
                 raise TypeError(
                     f"an index of a trajectory must be an integer, but is {k!r}; take one run at "
                     "a time, [trajectory[k] for k in range(…)]"
                 )
             if not -size <= operator.index(k) < size:
-                raise IndexError(f"an index must be below {size}, the number of runs, but is {k}")
+                raise IndexError(
+                    f"an index must be from {-size} to {size - 1}, as there are {size} runs along "
+                    f"its axis, but is {k}"
+                )
         return tuple(map(operator.index, run))
 
     @property
@@ -302,6 +313,15 @@ class Trajectory(Printable):
             f"Trajectory({self.reason}, loss {self.loss[-1]:.1e}, t = {self._end}, "
             f"{self.n_steps} steps, {len(self.phases)} phases)"
         )
+
+
+def _one_time(t: float) -> float:
+    if np.ndim(t):
+        raise TypeError(
+            f"t must be one time, but is a {type(t).__name__}; take them one by one, "
+            "[trajectory.W_at(t) for t in times]"
+        )
+    return real_number("t", t, infinite=True)
 
 
 def batch_of(runs: np.ndarray) -> Trajectory:

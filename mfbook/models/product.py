@@ -46,12 +46,15 @@ def factors_of(problem: Problem, factors: Sequence[ArrayLike]) -> tuple[np.ndarr
     arrays = [real_array(f"factor {k}", factor) for k, factor in enumerate(in_order(factors))]
     shapes = [array.shape for array in arrays]
     if not arrays or min(array.ndim for array in arrays) < 2:
-        raise ValueError(f"factors must be matrices, but have the shapes {shapes}")
+        raise ValueError(
+            f"factors must be matrices, but have the shapes {shapes}; small_init(problem, rng=0) "
+            "draws some"
+        )
     inner = all(a.shape[-1] == b.shape[-2] for a, b in pairwise(arrays))
     if not inner or (arrays[0].shape[-2], arrays[-1].shape[-1]) != problem.shape:
         raise ValueError(
             f"the factors must multiply to the problem's shape {problem.shape}, but have the "
-            f"shapes {shapes}"
+            f"shapes {shapes}; small_init(problem, rng=0) draws some that do"
         )
     if any(array.shape[-1] == 0 for array in arrays[:-1]):
         raise ValueError(
@@ -94,16 +97,16 @@ def require_layers(problem: Problem, what: str) -> None:
 
 
 def two_factors(
-    problem: Problem, factors: Sequence[ArrayLike], who: str
+    problem: Problem, factors: Sequence[ArrayLike], who: str, otherwise: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`one_run` for W = A B; `who` says in the message what is about these."""
+    """`one_run` for W = A B; `who` says in the message what is about these.
+
+    And `otherwise` says what to do with another number of factors.
+    """
     require_layers(problem, f"{who} two factors, W = A B,")
     arrays = factors_of(problem, factors)
     if len(arrays) != 2:
-        raise ValueError(
-            f"{who} two factors, W = A B, but got {len(arrays)}; use gradient_descent for another "
-            "depth"
-        )
+        raise ValueError(f"{who} two factors, W = A B, but got {len(arrays)}; {otherwise}")
     A, B = one_run(problem, arrays, who)
     return A, B
 

@@ -107,7 +107,7 @@ def _plain_array(name: str, value: Any, unknown: bool) -> np.ndarray:
                 "and no gradient flows through here; pass tensor.detach().cpu().numpy()"
             ) from error
         raise TypeError(
-            f"{name} must be an array of real numbers, all rows of one length, but "
+            f"{name} must be an array, all rows of one length, but "
             f"{type(value).__name__} does not make one: {error}"
         ) from error
 
@@ -161,12 +161,13 @@ def _shown(value: object) -> str:
 
 
 def require_finite(name: str, array: np.ndarray, where: np.ndarray | None = None) -> None:
+    """Raise where `array` is not finite, or not on the observed entries, those in `where`."""
     bad = ~np.isfinite(array) if where is None else where & ~np.isfinite(array)
     if bad.any():
         place = tuple(int(i) for i in np.argwhere(bad)[0])
         raise ValueError(
             f"{name} must be finite, but the entry at {place} is {array[place]}; "
-            "mark it as unobserved or correct it"
+            + ("correct it" if where is None else "mark it as unobserved or correct it")
         )
 
 
@@ -177,6 +178,11 @@ def observed_mask(mask: ArrayLike) -> np.ndarray:
             "mask must be a boolean array, but is None; pass one that is True where an entry is "
             "observed, np.ones(shape, dtype=bool) for all of them"
         )
+    if isinstance(mask, np.ma.MaskedArray) and np.ma.getmaskarray(mask).any():
+        raise ValueError(
+            "mask must be True or False everywhere, but is a masked array with masked entries; "
+            "mask.filled(False) counts those as not observed"
+        )
     array = np.array(_plain_array("mask", mask, unknown=False))
     if array.dtype != np.bool_:
         raise TypeError(
@@ -184,7 +190,7 @@ def observed_mask(mask: ArrayLike) -> np.ndarray:
             "whichever you mean"
         )
     if array.ndim != 2:
-        raise ValueError(f"mask must have 2 dimensions, but has shape {array.shape}")
+        raise ValueError(f"mask must have 2 dimensions, but has shape {array.shape}; reshape it")
     array.setflags(write=False)
     return array
 

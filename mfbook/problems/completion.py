@@ -89,7 +89,7 @@ class MatrixCompletion(Printable, LeastSquares):
         if mask.shape != values.shape:
             raise ValueError(
                 f"values and mask must have the same shape, but have {values.shape} and "
-                f"{mask.shape}"
+                f"{mask.shape}; the mask is True where an entry of values is observed"
             )
         if not mask.any():
             raise ValueError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -26,7 +26,10 @@ def truth_of(truth: ArrayLike | None, shape: tuple[int, int]) -> np.ndarray | No
         return None
     array = real_array("truth", truth, ndim=2)
     if array.shape != shape:
-        raise ValueError(f"truth must have the problem's shape {shape}, but has {array.shape}")
+        raise ValueError(
+            f"truth must have the problem's shape {shape}, but has {array.shape}; it is the whole "
+            "matrix that the data were taken from"
+        )
     require_finite("truth", array)
     array.setflags(write=False)
     return array
@@ -41,6 +44,13 @@ class LeastSquares(ABC):
     loss: str
     observes_entries: ClassVar[bool] = False
     _residual_ndim: ClassVar[int]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # A copy is frozen as well: NumPy's copies and pickles of arrays may be written to.
+        for value in state.values():
+            if isinstance(value, np.ndarray):
+                value.setflags(write=False)
+        self.__dict__.update(state)
 
     @property
     @abstractmethod
@@ -87,7 +97,10 @@ class LeastSquares(ABC):
         if type(W) is not np.ndarray or W.dtype != np.float64:
             W = real_array("W", W)
         if W.shape[-2:] != self.shape:
-            raise ValueError(f"W must end in the problem's shape {self.shape}, but has {W.shape}")
+            raise ValueError(
+                f"W must end in the problem's shape {self.shape}, but has {W.shape}; give a matrix "
+                "of that shape, or a stack of them"
+            )
         return W
 
     def _weights(self, r: ArrayLike) -> np.ndarray:

@@ -64,7 +64,7 @@ class MatrixSensing(LeastSquares):
         if len(measurements) != len(targets):
             raise ValueError(
                 f"there must be one target a measurement, but there are {len(measurements)} "
-                f"measurements and {len(targets)} targets"
+                f"measurements and {len(targets)} targets; leave out what has no partner"
             )
         if measurements.size == 0:
             raise ValueError(
@@ -98,7 +98,7 @@ class MatrixSensing(LeastSquares):
         return self._measured(self._candidate(W))
 
     def _measured(self, W: np.ndarray) -> np.ndarray:
-        flat = W.reshape(*W.shape[:-2], -1)
+        flat = W.reshape(*W.shape[:-2], self.shape[0] * self.shape[1])
         return _summed(flat, self.measurements.reshape(self.n_observed, -1).T)
 
     def adjoint(self, r: ArrayLike) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mfbook.flow.balanced import flow_of_rank
+from mfbook.flow.balanced import flow_of_rank, steering
 from mfbook.flow.greedy_path import GreedyPath
 from mfbook.flow.trajectory import Trajectory
 from mfbook.models import model_of, require_layers
@@ -60,7 +60,7 @@ def deep_glrl(
         no problem, options that are no numbers.
     ValueError
         ε not positive, above 1e50, or so small that a plateau leaves double precision, a depth
-        below 2, a max_rank out of range.
+        below 2, another option out of range.
 
     Notes
     -----
@@ -95,6 +95,7 @@ def deep_glrl(
     because = "infinite depth never turns the singular vectors that a phase is given"
     depth = real_number("depth", depth, least=2, because=because)
     eps = step_number(eps)
+    loss_tol, rtol, max_steps = steering(loss_tol, rtol, max_steps)
     added = np.log(eps) + np.log(size_of_data(problem) or 1.0)
     U, log_sizes, V = np.zeros((m, 0)), np.zeros(0), np.zeros((n, 0))
 

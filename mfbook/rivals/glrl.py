@@ -8,6 +8,7 @@ import numpy as np
 
 from mfbook.flow import gradient_flow, trajectory
 from mfbook.flow.greedy_path import RANK_LIMIT, GreedyPath
+from mfbook.flow.run import limits_of
 from mfbook.flow.trajectory import Trajectory
 from mfbook.models import Model, model_of
 from mfbook.problems.checks import real_number, whole_number
@@ -62,7 +63,7 @@ def glrl(
     TypeError
         no problem, options that are no numbers.
     ValueError
-        ε not positive or above 1e50, or a max_rank out of range.
+        ε not positive or above 1e50, or another option out of range.
 
     Notes
     -----
@@ -90,6 +91,7 @@ def glrl(
     """
     model = model_of(problem)
     eps = step_number(eps)
+    options = limits_of(loss_tol, rtol, np.inf, max_steps)
     # [A; Bᵀ] as (A, Bᵀ), or U alone.
     pieces = list(model.tall(model.zeros(problem.shape, 0)))
     length = np.sqrt(eps / len(pieces)) * np.sqrt(size_of_data(problem))
@@ -102,14 +104,14 @@ def glrl(
         pieces = [np.column_stack([pieces[s], length * direction[s]]) for s in sides]
         zeros.append(outside)
         start = model.from_tall(pieces)
-        run = gradient_flow(problem, start, loss_tol=loss_tol, rtol=rtol, max_steps=max_steps)
+        run = gradient_flow(problem, start, **options)
         pieces = [piece.copy() for piece in model.tall(run.factors)]
         for k, outside in enumerate(zeros):
             for s in sides:
                 pieces[s][outside[s], k] = 0.0
         return run, model.product(model.from_tall(pieces))
 
-    return greedy_path(problem, phase, max_rank, loss_tol)
+    return greedy_path(problem, phase, max_rank, options["loss_tol"])
 
 
 def step_number(eps: float) -> float:
@@ -127,7 +129,8 @@ def greedy_path(
     """Phase after phase, each a run from W and the W at its end, until there is reason to stop."""
     m, n = problem.shape
     max_rank = min(m, n) if max_rank is None else max_rank
-    max_rank = whole_number("max_rank", max_rank, least=1, most=min(m, n))
+    because = f"the matrices are {m}×{n}"
+    max_rank = whole_number("max_rank", max_rank, least=1, most=min(m, n), because=because)
     runs: list[Trajectory] = []
 
     def followed(W: np.ndarray) -> tuple[np.ndarray, str]:

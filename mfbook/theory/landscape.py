@@ -221,7 +221,8 @@ def escape_direction(
     Bai, Zhao & Zhang 2024, Theorem 2 with Lemma A.3; Li, Luo & Lyu 2021, Theorem 5.11.
     """
     if not is_symmetric(problem):
-        two_factors(problem, factors, "an escape at a rate is that of")
+        otherwise = "with more, deep_limit tells when and along what zero and later rests are left"
+        two_factors(problem, factors, "an escape at a rate is that of", otherwise)
     model, arrays = _critical(problem, factors, tol)
     if _is_minimum(problem, arrays, tol):
         raise ValueError(

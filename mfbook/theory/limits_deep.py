@@ -76,11 +76,15 @@ def plateau(s: np.ndarray, layers: Layers) -> tuple[np.ndarray, np.ndarray, Laye
 
     v = np.concatenate([layer.ravel() for layer in layers])
     size = np.linalg.norm(v)
+    if size == 0:
+        raise Unmoved
     v = v / size
+    if not slope(0.0, v).any():
+        raise Unmoved
     solver = DOP853(slope, 0.0, v, np.inf, rtol=PRECISE, atol=PRECISE)
     for _ in range(MOST_STEPS):
         solver.step()
-        if np.linalg.norm(solver.y) < FADED:
+        if solver.status != "running" or np.linalg.norm(solver.y) < FADED:
             break
         found = unpacked(solver.y)
         if all(_alone(layer) for layer in found):

@@ -115,7 +115,16 @@ def reconstruction_error(W: ArrayLike, truth: ArrayLike) -> float | np.ndarray:
     """
     W, truth = matrices("W", W), matrices("truth", truth)
     if W.shape[-2:] != truth.shape[-2:]:
-        raise ValueError(f"W and truth must have one shape, but have {W.shape} and {truth.shape}")
+        raise ValueError(
+            f"W and truth must be matrices of one shape, but have {W.shape} and {truth.shape}"
+        )
+    try:
+        np.broadcast_shapes(W.shape[:-2], truth.shape[:-2])
+    except ValueError:
+        raise ValueError(
+            f"W and truth must have leading axes that agree, but have {W.shape} and {truth.shape}; "
+            "give one of them as a single matrix, or as many of both"
+        ) from None
     if not truth.any(axis=(-2, -1)).all():
         raise ValueError("truth is zero: an error relative to it is not defined")
     # Each truth in units of its own size, so that no square leaves the range of the numbers.

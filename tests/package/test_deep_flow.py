@@ -291,3 +291,15 @@ def test_a_step_on_a_plateau_has_a_length_however_small_the_gradient(size):
         for g in (1.0, size)
     )
     assert 0 < small * size <= 2 * whole
+
+
+@pytest.mark.parametrize("size", [2, 40])
+@pytest.mark.parametrize("most", [0, 1, 2, 7, 20])
+def test_no_run_takes_more_steps_than_it_may(size, most):
+    M = np.outer(np.arange(1.0, size + 1), np.ones(size)) / size
+    problem = MatrixCompletion(M, np.tri(size, dtype=bool))
+    run = gradient_flow(
+        problem, small_init((size, size), depth=3, rng=0), log10_scale=-2, max_steps=most
+    )
+    assert (run.n_steps, run.reason, run.converged) == (most, trajectory.STEP_LIMIT, False)
+    assert np.array_equal(run.W_at(run.t[-1]), run.W) and len(run.phases) >= 1

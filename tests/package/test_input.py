@@ -1,5 +1,7 @@
 """Input: every public name takes what it should, and refuses the rest in words."""
 
+import copy
+import inspect
 import pickle
 import subprocess
 import sys
@@ -244,11 +246,60 @@ def oracle(**options):
     return mf.taylor_flow(P, TWO, **{"log10_scale": 0, "times": [0.1], **options})
 
 
+def flow(**options):
+    return mf.gradient_flow(P, TWO, **{"max_steps": 2, **options})
+
+
+def end_to_end(**options):
+    return mf.end_to_end_flow(P, ONES, **{"depth": 3, "max_steps": 2, **options})
+
+
+THREE = (*TWO, np.eye(2))
+SADDLE = (np.zeros((2, 2)), np.zeros((2, 2)))
+RUNS = {"flow": flow(), "descent": descend(), "deep": mf.gradient_flow(P, THREE, max_steps=2)}
 pop = mf.populations
 # Numbers: how one is given, and values that are of the right kind and out of range.
 NUMBERS = {
     "gradient_descent lr": (lambda x: descend(lr=x), [0, -1]),
     "gradient_descent loss_tol": (lambda x: descend(loss_tol=x), [-1]),
+    "gradient_flow log10_scale": (lambda x: flow(log10_scale=x), [-2e9]),
+    "gradient_flow loss_tol": (lambda x: flow(loss_tol=x), [-1]),
+    "gradient_flow rtol": (lambda x: flow(rtol=x), [0, 1, -1]),
+    "gradient_flow t_max": (lambda x: flow(t_max=x), [-1]),
+    "end_to_end_flow depth": (lambda x: end_to_end(depth=x), [0, 0.9]),
+    "end_to_end_flow log10_scale": (lambda x: end_to_end(log10_scale=x), [-2e9]),
+    "end_to_end_flow loss_tol": (lambda x: end_to_end(loss_tol=x), [-1]),
+    "end_to_end_flow rtol": (lambda x: end_to_end(rtol=x), [0, 1]),
+    "end_to_end_flow t_max": (lambda x: end_to_end(t_max=x), [-1]),
+    "hessian tol": (lambda x: mf.hessian(P, SADDLE, tol=x), [-1]),
+    "escape_direction tol": (lambda x: mf.escape_direction(P, SADDLE, tol=x), [-1]),
+    "critical_point_kind tol": (lambda x: mf.critical_point_kind(P, SADDLE, tol=x), [-1]),
+    "glrl eps": (lambda x: mf.glrl(P, eps=x, max_steps=5), [0, -1, 1e51]),
+    "glrl loss_tol": (lambda x: mf.glrl(P, loss_tol=x, max_steps=5), [-1]),
+    "glrl rtol": (lambda x: mf.glrl(P, rtol=x, max_steps=5), [0, 1]),
+    "deep_glrl loss_tol": (lambda x: mf.deep_glrl(P, 3, loss_tol=x, max_steps=5), [-1]),
+    "deep_glrl rtol": (lambda x: mf.deep_glrl(P, 3, rtol=x, max_steps=5), [0, 1]),
+    "deep_limit loss_tol": (lambda x: mf.deep_limit(P, THREE, loss_tol=x, max_steps=2), [-1]),
+    "deep_limit rtol": (lambda x: mf.deep_limit(P, THREE, rtol=x, max_steps=2), [0, 1]),
+    "rank_one_matrix_pursuit loss_tol": (
+        lambda x: mf.rank_one_matrix_pursuit(P, 1, loss_tol=x),
+        [-1],
+    ),
+    "geco loss_tol": (lambda x: mf.geco(P, 1, loss_tol=x), [-1]),
+    "alternating_least_squares loss_tol": (
+        lambda x: mf.alternating_least_squares(P, loss_tol=x),
+        [-1],
+    ),
+    "alternating_least_squares rest_tol": (
+        lambda x: mf.alternating_least_squares(P, rest_tol=x),
+        [-1],
+    ),
+    "SymmetricCompletion tol": (lambda x: mf.SymmetricCompletion(ONES, EYE, tol=x), [-1]),
+    "SymmetricSensing tol": (lambda x: mf.SymmetricSensing([ONES], [1], tol=x), [-1]),
+    "Trajectory.W_at of a flow": (RUNS["flow"].W_at, [-1, 1e9]),
+    "Trajectory.W_at of descent": (RUNS["descent"].W_at, [-1, 1e9]),
+    "Trajectory.W_at in a phase": (lambda t: RUNS["deep"].W_at(t, phase=0), []),
+    "Trajectory.factors_at": (RUNS["flow"].factors_at, [-1, 1e9]),
     "deep_glrl depth": (lambda x: mf.deep_glrl(P, x, max_steps=5), [1, 1.9]),
     "deep_glrl eps": (lambda x: mf.deep_glrl(P, 3, eps=x, max_steps=5), [0, -1]),
     "numerical_rank rtol": (lambda x: mf.numerical_rank(ONES, rtol=x), [-1]),
@@ -265,6 +316,19 @@ COUNTS = {
         lambda k: mf.end_to_end_flow(P, ONES, depth=3, max_steps=k),
         [-1],
     ),
+    "gradient_flow max_steps": (lambda k: flow(max_steps=k), [-1]),
+    "glrl max_rank": (lambda k: mf.glrl(P, max_rank=k, max_steps=5), [0, 3]),
+    "glrl max_steps": (lambda k: mf.glrl(P, max_steps=k), [-1]),
+    "deep_glrl max_steps": (lambda k: mf.deep_glrl(P, 3, max_steps=k), [-1]),
+    "deep_limit max_steps": (lambda k: mf.deep_limit(P, THREE, max_steps=k), [-1]),
+    "rank_one_matrix_pursuit rank": (lambda k: mf.rank_one_matrix_pursuit(P, k), [0, -1]),
+    "geco rank": (lambda k: mf.geco(P, k), [0, -1]),
+    "alternating_least_squares rank": (lambda k: mf.alternating_least_squares(P, k), [0, 3]),
+    "alternating_least_squares max_sweeps": (
+        lambda k: mf.alternating_least_squares(P, max_sweeps=k),
+        [0],
+    ),
+    "Trajectory.W_at phase": (lambda k: RUNS["deep"].W_at(0.0, phase=k), [-1, 9]),
     "deep_glrl max_rank": (lambda k: mf.deep_glrl(P, 3, max_rank=k, max_steps=5), [0, 3]),
     "low_rankness r": (lambda k: mf.low_rankness(ONES, k), [-1, 3]),
     "min_nuclear_norm max_iters": (lambda k: mf.min_nuclear_norm(P, max_iters=k), [0]),
@@ -292,10 +356,24 @@ COUNTS = {
 NONE_IS_FINE = {
     "min_nuclear_norm tol",
     "deep_glrl max_rank",
+    "glrl max_rank",
+    "alternating_least_squares rank",
+    "Trajectory.W_at phase",
     "sampling_patterns size",
     "small_init width",
     "InvariantManifold component",
     "sweep n_jobs",
+}
+# A number a run is as good as one.
+MAY_BE_AN_ARRAY = {"gradient_flow log10_scale"}
+# And infinity is one.
+INF_IS_FINE = {
+    "gradient_flow t_max",
+    "end_to_end_flow t_max",
+    "end_to_end_flow depth",
+    "hessian tol",
+    "escape_direction tol",
+    "critical_point_kind tol",
 }
 
 
@@ -314,6 +392,10 @@ def test_what_is_no_number_is_refused_everywhere(name, kind):
     }[kind]
     if kind == "None" and name in NONE_IS_FINE:
         pytest.skip("None has a meaning")
+    if kind == "inf" and name in INF_IS_FINE:
+        pytest.skip("infinity has a meaning")
+    if kind in ("list", "array") and name in MAY_BE_AN_ARRAY:
+        pytest.skip("an array has a meaning")
     give, _ = (NUMBERS | COUNTS)[name]
     with pytest.raises((TypeError, ValueError), match=r"must "):
         give(bad)
@@ -346,7 +428,12 @@ def test_half_an_integer_is_refused(name):
 def test_numpy_numbers_are_numbers(name):
     give, _ = (NUMBERS | COUNTS)[name]
     for kind in (np.float64, np.int64, np.array) if name in NUMBERS else (np.int64, np.uint8):
-        give(kind(2 if name not in ("InvariantManifold component",) else 1))
+        if name.endswith("rtol") and name != "numerical_rank rtol":
+            give(kind(1e-3) if kind is not np.int64 else np.float32(1e-3))
+        elif name in ("InvariantManifold component", "Trajectory.W_at phase"):
+            give(kind(0))
+        else:
+            give(kind(0 if name.startswith("Trajectory") else 2))
 
 
 @pytest.mark.parametrize("bad", [None, "no", "yes", 0, 1, [], np.ones(1)])
@@ -412,6 +499,14 @@ def test_a_shape_is_a_pair_of_sizes(bad):
         (lambda: pop.random_block_problem(0, [(2, 2)], [5]), "rank at most 2, but 5"),
         (lambda: pop.random_block_problem(0, [(2, 2)], [1, 1]), "one rank a block"),
         (lambda: pop.random_block_problem(0, []), "at least one block"),
+        (lambda: mf.MatrixCompletion(ONES, np.ma.array(EYE, mask=EYE)), "mask.filled.False."),
+        (lambda: mf.MatrixCompletion(ONES, EYE, truth=np.inf * ONES), "is inf; correct it"),
+        (lambda: mf.MatrixCompletion(np.inf * ONES, EYE), "mark it as unobserved"),
+        (lambda: mf.reconstruction_error(np.ones((2, 2, 2)), np.ones((3, 2, 2))),
+         "leading axes that agree"),
+        (lambda: flow(log10_scale=[]), "log10_scale must hold at least one run"),
+        (lambda: RUNS["flow"].W_at([0.0, 1.0]), "t must be one time"),
+        (lambda: mf.escape_direction(P, THREE), "deep_limit tells"),
         (lambda: mf.sampling_patterns(0), "n must be at least 1, but is 0"),
         (lambda: mf.sweep(3, {}, store="x"), "must be callable"),
         (lambda: mf.sweep(abs, None, store="x"), "instances must be pairs"),
@@ -424,6 +519,30 @@ def test_a_shape_is_a_pair_of_sizes(bad):
 def test_what_else_is_refused(make, message):
     with pytest.raises((TypeError, ValueError), match=message):
         make()
+
+
+def test_every_option_that_is_a_number_is_in_a_table():
+    found = set()
+    for name in mf.__all__:
+        public = getattr(mf, name)
+        results = {"Certified", "DeepLimit", "Escape", "GreedyPath", "MinRank", "Phase", "Claim"}
+        if not callable(public) or name in results | {"below", "Trajectory"}:
+            continue
+        for option, parameter in inspect.signature(public).parameters.items():
+            kinds = str(parameter.annotation).split(" | ")
+            if kinds[0] in ("int", "float"):
+                found.add(f"{name} {option}")
+    assert len(found) > 40
+    assert found <= (NUMBERS | COUNTS).keys()
+
+
+def test_options_are_looked_at_before_anything_runs():
+    nothing = mf.MatrixCompletion.from_text("0 ?; 0 0")
+    for learn in (mf.glrl, lambda *args, **options: mf.deep_glrl(*args, 3, **options)):
+        assert learn(nothing).ranks == (0,)
+        for option in ({"loss_tol": -1}, {"rtol": 0}, {"max_steps": -1}, {"max_rank": 0}):
+            with pytest.raises(ValueError, match=r"must .*, but "):
+                learn(nothing, **option)
 
 
 def test_all_public_names_are_in_a_table():
@@ -475,13 +594,55 @@ def test_one_run_is_taken_by_integers(index):
 
 
 def test_runs_are_counted():
-    with pytest.raises(IndexError, match="below 3, the number of runs, but is 3"):
-        BATCH[0, 3]
+    for k in (3, -4):
+        with pytest.raises(IndexError, match=f"from -3 to 2, as there are 3 runs .* but is {k}"):
+            BATCH[0, k]
+    with pytest.raises(TypeError, match="must be an integer"):
+        BATCH[np.array([0, 1]), 0]
     with pytest.raises(IndexError, match="0 leading axes"):
         BATCH[0, 0][0]
     one = BATCH[0, 0]
     assert one[()] is one
     assert np.array_equal(BATCH[np.int64(-1), 2].W, BATCH.W[1, 2])
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (2, 1), (3,), (1,), (1, 1), (2, 3)])
+def test_steps_that_are_broadcast_over_a_batch_are_those_of_its_runs(shape):
+    steps = np.linspace(0.05, 0.1, int(np.prod(shape))).reshape(shape)
+    start = mf.small_init((2, 2), rng=0, batch=(2, 3))
+    batch = mf.gradient_descent(P, start, lr=steps, max_iters=20)
+    assert batch.t.shape == (21, 2, 3)
+    for run in np.ndindex(2, 3):
+        step = float(np.broadcast_to(steps, (2, 3))[run])
+        alone = mf.gradient_descent(P, [f[run] for f in start], lr=step, max_iters=20)
+        assert np.array_equal(batch[run].W, alone.W)
+        assert np.array_equal(batch[run].t, alone.t)
+        assert np.array_equal(batch[run].W_at(0.3), alone.W_at(0.3))
+
+
+@pytest.mark.parametrize(
+    "again", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))]
+)
+@pytest.mark.parametrize("truth", [None, np.eye(2)])
+def test_a_copy_of_a_problem_is_frozen_as_well(again, truth):
+    for problem in (
+        mf.MatrixCompletion(ONES, EYE, truth=truth),
+        mf.MatrixSensing([ONES], [1.0], truth=truth),
+        mf.SymmetricCompletion(ONES, EYE, truth=truth),
+        mf.SymmetricSensing([ONES], [1.0], truth=truth),
+    ):
+        copied = again(problem)
+        assert repr(copied) == repr(problem)
+        assert copied.loss_value(2 * ONES) == problem.loss_value(2 * ONES)
+        for name, value in vars(copied).items():
+            assert not isinstance(value, np.ndarray) or not value.flags.writeable, name
+
+
+def test_an_empty_stack_has_no_losses():
+    for problem in (P, SENSING, SYMMETRIC):
+        stack = np.zeros((3, 0, 2, 2))
+        assert np.shape(problem.loss_value(stack)) == (3, 0)
+        assert problem.gradient(stack).shape == (3, 0, 2, 2)
 
 
 def test_trajectories_of_descent_can_be_pickled():

@@ -7,6 +7,7 @@ eigenvalues obey an equation of their own, which has a closed form.
 import mpmath as mp
 import numpy as np
 import pytest
+from scipy.integrate import solve_ivp
 from scipy.optimize import linprog
 
 from mfbook.flow import gradient_flow
@@ -15,8 +16,9 @@ from mfbook.flow.deep.symmetry import Kept
 from mfbook.flow.determinants import sign_has_changed
 from mfbook.flow.greedy_path import NOT_SIMPLE
 from mfbook.flow.limit import deep_limit
-from mfbook.flow.trajectory import ADVICE, CROSSED, ROUNDING
+from mfbook.flow.trajectory import ADVICE, CROSSED, LOSS_REACHED, ROUNDING
 from mfbook.models import product, small_init
+from mfbook.models.product import factor_gradients
 from mfbook.problems import MatrixCompletion, MatrixSensing, SymmetricSensing
 from tests.package.given import full, orthogonal
 
@@ -177,6 +179,47 @@ def test_layers_that_are_a_mirror_stay_so_or_are_doubted(seed, log10_scale):
     problem = MatrixCompletion(M + M.T, mask | mask.T | np.eye(4, dtype=bool))
     run = gradient_flow(problem, (A, S + S.T, A.T), log10_scale=log10_scale)
     assert not run.converged or np.abs(run.W - run.W.T).max() < 1e-4 * np.abs(run.W).max()
+
+
+def odd_mirrors(seed):
+    """Layers W_j that are W_{N+1−j}ᵀ up to a factor, which is no symmetry; of 1×1 all are."""
+    rng = np.random.default_rng([21, seed])
+    A, B, M = rng.standard_normal((3, 2, 2))
+    a, b, c, d = rng.standard_normal((4, 1, 1))
+    yield full(M + M.T), (A, B + B.T, 2 * A.T)
+    yield full(M + M.T), (A, B, 3 * B.T, A.T)
+    yield full(-np.sign(a * b * c * d)), (a, b, c, d)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_layers_that_are_a_mirror_up_to_a_factor_are_no_mirror(seed):
+    for problem, layers in odd_mirrors(seed):
+        assert not Kept(layers, *about(problem)).mirrored
+        run = gradient_flow(problem, layers, log10_scale=-2)
+        assert run.reason == LOSS_REACHED
+        begun = gradient_flow(problem, layers, log10_scale=-0.5, t_max=2.0, loss_tol=0.0)
+        exact = solve_ivp(
+            lambda t, y, problem=problem, layers=layers: -pulled_back(problem, layers, y),
+            (0.0, 2.0),
+            10**-0.5 * np.concatenate([layer.ravel() for layer in layers]),
+            method="DOP853",
+            rtol=1e-11,
+            atol=1e-13,
+        )
+        ends = product(layers_of(layers, exact.y[:, -1]))
+        assert np.abs(begun.W - ends).max() < 1e-5 * np.abs(problem.values).max()
+
+
+def layers_of(layers, flat):
+    ends = np.cumsum([layer.size for layer in layers])[:-1]
+    parts = np.split(flat, ends)
+    return [part.reshape(layer.shape) for part, layer in zip(parts, layers, strict=True)]
+
+
+def pulled_back(problem, layers, flat):
+    now = layers_of(layers, flat)
+    slopes = factor_gradients(now, problem.gradient(product(now)))
+    return np.concatenate([slope.ravel() for slope in slopes])
 
 
 def test_large_layers_are_kept_or_doubted():

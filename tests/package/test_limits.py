@@ -187,3 +187,11 @@ def test_deep_signs_are_those_of_one_number_where_it_can_be_said():
 def test_what_is_no_case_of_it_is_refused(problem, layers, match):
     with pytest.raises(ValueError, match=match):
         mf.disconnected_limit(problem, layers)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("zero", [(0, 1, 2), (0, 2), (0, 1), (1, 2)])
+def test_a_start_at_rest_has_no_limit_at_depth_three(zero):
+    layers = [np.zeros((3, 3)) if k in zero else np.eye(3) + 0.1 for k in range(3)]
+    with pytest.raises(ValueError, match=r"the start is degenerate: .*; perturb"):
+        mf.disconnected_limit(mf.examples.disconnected_3x3, layers)

@@ -1,5 +1,6 @@
 """Explorers: what they show where nothing runs, and what comes back where something does."""
 
+import copy
 import json
 import re
 import subprocess
@@ -8,6 +9,7 @@ from functools import cache
 from html import unescape
 from itertools import pairwise
 
+import ipywidgets
 import numpy as np
 import pytest
 
@@ -88,6 +90,25 @@ def test_what_the_reader_does_comes_back():
     start = mf.small_init((2, 3), rng=4)
     again = mf.gradient_flow(explorer.problem, start, log10_scale=-10)
     assert explorer.run.W.tolist() == again.W.tolist()
+
+
+@every_kind
+def test_an_explorer_is_a_widget_where_there_are_widgets(kind):
+    explorer, other = MAKE[kind](), MAKE[kind]()
+    assert isinstance(explorer, ipywidgets.DOMWidget) and isinstance(explorer, mf.widgets.Explorer)
+    assert type(explorer) is mf.widgets.Explorer
+    box = ipywidgets.VBox([explorer, other])
+    shown = [explorer._repr_mimebundle_()[VIEW]["model_id"], other.model_id]
+    assert box.get_state()["children"] == [f"IPY_MODEL_{name}" for name in shown]
+    assert shown[0] != shown[1]
+
+
+def test_what_an_explorer_lacks_it_says():
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = mf.widgets.matrix().nothing
+    with pytest.raises(AttributeError, match="no attribute '_nothing'"):
+        _ = mf.widgets.matrix()._nothing
+    assert copy.copy(mf.widgets.matrix("1 2; 3 ?")).seed == 0
 
 
 def test_a_question_is_answered_or_refused_in_words():

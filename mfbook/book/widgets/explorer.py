@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from html import escape
 from importlib.util import find_spec
@@ -35,7 +36,9 @@ class Explorer(Printable):
     """A figure that a reader can push; made by the functions of `mf.widgets`.
 
     Shown as the last expression of a cell. In a running notebook what the reader chose is read
-    back from the attributes, in any later cell.
+    back from the attributes, in any later cell. An explorer stands for its widget, an ipywidgets
+    `DOMWidget` that is made when it is first asked for: what is not below is an attribute of that
+    one, and `ipywidgets.VBox([one, another])` shows two.
 
     Attributes
     ----------
@@ -74,6 +77,30 @@ class Explorer(Printable):
         self._start = start
         self._live: Live | None = None
         self._ran: tuple[State, Trajectory] | None = None
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        # isinstance asks for this; who asks for a widget has loaded ipywidgets.
+        if "ipywidgets" not in sys.modules or find_spec("anywidget") is None:
+            return Explorer
+        from mfbook.book.widgets.live import Live
+
+        return Live
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(f"an explorer has no attribute {name!r}")
+        return getattr(self.live, name)
+
+    @property
+    def live(self) -> Live:
+        """The widget."""
+        # Only a notebook that shows an explorer loads what widgets need.
+        from mfbook.book.widgets.live import Live
+
+        if self._live is None:
+            self._live = Live(kind=self.kind, spec=self.spec, state=self._begins)
+        return self._live
 
     @property
     def state(self) -> State:
@@ -125,12 +152,7 @@ class Explorer(Printable):
         return bundle
 
     def _view(self, **options: Any) -> Any:
-        # Only a notebook that shows an explorer loads what widgets need.
-        from mfbook.book.widgets.live import Live
-
-        if self._live is None:
-            self._live = Live(kind=self.kind, spec=self.spec, state=self._begins)
-        made = self._live._repr_mimebundle_(**options)
+        made = self.live._repr_mimebundle_(**options)
         data = made[0] if isinstance(made, tuple) else made
         return (data or {})[VIEW]
 

@@ -128,10 +128,8 @@ def end_to_end_flow(
         )
     depth = real_number("depth", depth, least=1, infinite=True)
     log10_scale = real_number("log10_scale", log10_scale, least=SMALLEST_LOG10_SCALE)
-    loss_tol = real_number("loss_tol", loss_tol, least=0)
-    rtol = real_number("rtol", rtol, least=1e-12, most=1e-2)
+    loss_tol, rtol, max_steps = steering(loss_tol, rtol, max_steps)
     t_max = real_number("t_max", t_max, least=0, infinite=True)
-    max_steps = whole_number("max_steps", max_steps, least=0)
     require_size(problem)
     largest = float(np.abs(start).max())
     U, sizes, Vt = np.linalg.svd(start / largest, full_matrices=False)
@@ -144,6 +142,15 @@ def end_to_end_flow(
         return trajectory_of(follow(form, units, y.ravel(), loss_tol, rtol, t_max, max_steps))
     form, y = decomposed(units.of(problem), depth, U[:, kept], log_sizes - units.log_W, Vt[kept].T)
     return trajectory_of(follow(form, units, y, loss_tol, rtol, t_max, max_steps))
+
+
+def steering(loss_tol: float, rtol: float, max_steps: int) -> tuple[float, float, int]:
+    """The numbers that steer a run, checked."""
+    return (
+        real_number("loss_tol", loss_tol, least=0),
+        real_number("rtol", rtol, least=1e-12, most=1e-2),
+        whole_number("max_steps", max_steps, least=0),
+    )
 
 
 def flow_of_rank(

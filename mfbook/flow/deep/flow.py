@@ -31,7 +31,7 @@ def flow(
     try:
         while not path.reason:
             left = options["max_steps"] - path.n_steps
-            path.advance(max(left, 1))
+            path.advance(max(left, 0))
             if left <= 0:
                 path.reason = path.reason or trajectory.STEP_LIMIT
     except KeyboardInterrupt:

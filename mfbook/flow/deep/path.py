@@ -67,7 +67,7 @@ class Path(ABC, Generic[AnyState, AnyPiece, Moving]):
     def advance(self, most: int) -> None:
         """One more moment and the piece that leads on from it, or the reason why there is none.
 
-        Where felt layers move, up to `most` moments.
+        Where felt layers move, up to `most` moments; for `most` = 0 the moment alone.
         """
         moving, loss, norm = self._seen()
         moment = MomentOf[AnyState, AnyPiece](self.clock, self.state, loss, norm)
@@ -76,7 +76,7 @@ class Path(ABC, Generic[AnyState, AnyPiece, Moving]):
         self.reason = ending(self.moments, self.threshold, self.t_max, self.far, sizes)
         if self.reason == trajectory.LOSS_REACHED:
             self._cross()
-        if self.reason:
+        if self.reason or most == 0:
             return
         if moving is None or self._rests(moving):
             self._from_rest(moment)

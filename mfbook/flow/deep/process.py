@@ -35,7 +35,7 @@ def process(problem: Problem, arrays: tuple[np.ndarray, ...], options: Limits) -
     broken = ""
     while not path.reason and not broken:
         left = options["max_steps"] - path.n_steps
-        path.advance(max(left, 1))
+        path.advance(max(left, 0))
         if left <= 0:
             path.reason = path.reason or trajectory.STEP_LIMIT
         broken = _broken(path)

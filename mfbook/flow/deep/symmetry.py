@@ -39,7 +39,10 @@ class Kept:
     ) -> None:
         self.at_zero, self.linear = at_zero, linear
         points = reachable(layers, at_zero, linear)
-        self.copies, self.mirrored = _seen(points, INSIDE)
+        self.copies, mirrored = _seen(points, INSIDE)
+        # The points are of size one; (A, B, 2 Bᵀ, Aᵀ) is no mirror, and does not stay as it is.
+        sizes = [float(np.linalg.norm(V)) for V in layers]
+        self.mirrored = mirrored and np.allclose(sizes, sizes[::-1], rtol=INSIDE, atol=0.0)
         self.turn = _turn(points) if self.mirrored else None
         self.apart = all_parts(layers, at_zero, linear) if with_parts else None
 

@@ -129,6 +129,8 @@ def gradient_descent(
     loss_tol = real_number("loss_tol", loss_tol, least=0)
     runs = int(np.prod(batch, dtype=int))
     arrays = [array.reshape(runs, *array.shape[-2:]) for array in given]
+    if steps.ndim:
+        steps = np.broadcast_to(steps, batch)
     step = np.broadcast_to(steps, batch).reshape(runs, 1, 1)
     records = Records(loss.example.shape, runs, max_records)
     descent = _Descent(loss, model, arrays, step, max_iters, loss_tol, records)
