@@ -25,6 +25,7 @@ PLACES = {
     "depth": "book/depth/connectivity.html",
 }
 every_kind = pytest.mark.parametrize("kind", PLACES)
+WITH_SLIDER = ("matrix", "scale", "seed", "map", "greedy", "depth")
 PATIENCE = 30_000
 # A page that has to wait for the worker's first answer, which compiles while it runs.
 SAID = ".mfx-live .mfx-said"
@@ -98,6 +99,8 @@ def test_it_lives_without_a_server_fits_and_is_open_to_all(opened, kind):
     assert page.locator(".mfx-still").first.is_hidden()
     assert not page.locator(".mfx-wrong:visible").count()
     keyboard_reaches_controls_with_names(page)
+    if kind in WITH_SLIDER:
+        a_slider_moves_with_the_keyboard(page)
     widths = (360, 1200, 1600)
     for width in widths:
         shown_in(page, width)
@@ -128,9 +131,7 @@ def keyboard_reaches_controls_with_names(page) -> None:
     assert not controls.evaluate_all("all => all.filter(one => one.tabIndex < 0).length")
 
 
-@pytest.mark.parametrize("kind", ["matrix", "scale", "seed", "map", "greedy", "depth"])
-def test_a_slider_moves_with_the_keyboard(opened, kind):
-    page = opened(PLACES[kind])
+def a_slider_moves_with_the_keyboard(page) -> None:
     before = settled(page) + page.locator(".mfx").first.inner_text()
     slider = page.locator("section.mfx input[type=range]:visible").first
     slider.focus()

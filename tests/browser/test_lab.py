@@ -118,7 +118,7 @@ def test_running_and_saving_a_chapter_leaves_the_book_as_it_is(browser, lab):
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     end = time.monotonic() + 120
     while not all(c.execution_count for c in code_cells(stored)) and time.monotonic() < end:
-        page.wait_for_timeout(2000)
+        page.wait_for_timeout(500)
         page.keyboard.press("Control+s")
     page.close()
     saved = code_cells(stored)

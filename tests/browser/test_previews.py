@@ -27,6 +27,28 @@ def shown(page, selector, act="hover"):
     return preview
 
 
+@pytest.fixture(scope="module")
+def loaded(browser, site):
+    """The page, loaded once for the tests that leave it as it is, and what goes wrong there."""
+    with watched(browser, site) as (page, wrong):
+        load(page, f"{site}/{PAGE}")
+        yield page, wrong
+
+
+@pytest.fixture
+def rank(loaded):
+    """The page with nothing pointed at, and nothing focused."""
+    page, wrong = loaded
+    page.mouse.move(1, 1)
+    page.evaluate("document.activeElement.blur()")
+    page.locator("#mf-preview").wait_for(state="hidden")
+    assert page.locator("[aria-describedby=mf-preview]").count() == 0
+    yield page
+    found = wrong.copy()
+    wrong.clear()
+    assert not found
+
+
 @pytest.mark.parametrize("place", ["served", "file"])
 def test_each_kind_of_link(browser, site, html, place):
     address = f"{site}/{PAGE}" if place == "served" else (html / PAGE).as_uri()
@@ -46,36 +68,29 @@ def test_each_kind_of_link(browser, site, html, place):
         assert not wrong
 
 
-def test_mathematics_and_figures_are_drawn(browser, site):
-    with watched(browser, site) as (page, wrong):
-        load(page, f"{site}/{PAGE}")
-        preview = shown(page, KINDS["a theorem"][0])
-        preview.locator("mjx-container svg").first.wait_for()
-        assert "\\(" not in preview.inner_text()
-        preview = shown(page, KINDS["a figure"][0])
-        page.wait_for_function("document.querySelector('#mf-preview img').naturalWidth > 0")
-        assert not wrong
+def test_mathematics_and_figures_are_drawn(rank):
+    preview = shown(rank, KINDS["a theorem"][0])
+    preview.locator("mjx-container svg").first.wait_for()
+    assert "\\(" not in preview.inner_text()
+    shown(rank, KINDS["a figure"][0])
+    rank.wait_for_function("document.querySelector('#mf-preview img')?.naturalWidth > 0")
 
 
-def test_by_keyboard(browser, site):
-    with watched(browser, site) as (page, _):
-        load(page, f"{site}/{PAGE}")
-        page.keyboard.press("Tab")
-        preview = shown(page, KINDS["a theorem"][0], act="focus")
-        assert page.locator("[aria-describedby=mf-preview]").count() == 1
-        page.keyboard.press("Escape")
-        preview.wait_for(state="hidden")
-        assert page.locator("[aria-describedby=mf-preview]").count() == 0
+def test_by_keyboard(rank):
+    rank.keyboard.press("Tab")
+    preview = shown(rank, KINDS["a theorem"][0], act="focus")
+    assert rank.locator("[aria-describedby=mf-preview]").count() == 1
+    rank.keyboard.press("Escape")
+    preview.wait_for(state="hidden")
+    assert rank.locator("[aria-describedby=mf-preview]").count() == 0
 
 
-def test_one_may_point_into_a_preview(browser, site):
-    with watched(browser, site) as (page, _):
-        load(page, f"{site}/{PAGE}")
-        preview = shown(page, KINDS["a theorem"][0])
-        box = preview.bounding_box()
-        page.mouse.move(box["x"] + 20, box["y"] + 20)
-        page.wait_for_timeout(500)
-        assert preview.is_visible()
+def test_one_may_point_into_a_preview(rank):
+    preview = shown(rank, KINDS["a theorem"][0])
+    box = preview.bounding_box()
+    rank.mouse.move(box["x"] + 20, box["y"] + 20)
+    rank.wait_for_timeout(500)
+    assert preview.is_visible()
 
 
 def test_a_preview_fits_a_phone(browser, site):
@@ -103,8 +118,6 @@ def test_every_link_to_a_statement_has_its_preview():
     assert not missing
 
 
-def test_statements_have_a_permalink(browser, site):
-    with watched(browser, site) as (page, _):
-        load(page, f"{site}/{PAGE}")
-        for name in ("thm-rank-one", "ex-4k", "equation-eq-lyapunov", "fig-runaway"):
-            assert page.locator(f'#{name} a.headerlink[href="#{name}"]').count() == 1
+def test_statements_have_a_permalink(rank):
+    for name in ("thm-rank-one", "ex-4k", "equation-eq-lyapunov", "fig-runaway"):
+        assert rank.locator(f'#{name} a.headerlink[href="#{name}"]').count() == 1

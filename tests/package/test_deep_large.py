@@ -4,6 +4,7 @@ rtol promises W(t) within 10 rtol of the data's scale; where plateaus last so lo
 does not tell times apart, on the clock of every phase.
 """
 
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -40,23 +41,31 @@ def in_exact_mode(monkeypatch):
     monkeypatch.setattr(large_run, "LARGE", 10**9)
 
 
-def both(monkeypatch, problem, factors, rtol, **options):
-    in_exact_mode(monkeypatch)
-    exact = gradient_flow(problem, factors, rtol=1e-7, **options)
+@cache
+def exact_run(seed, depth, log10_scale):
+    """The exact method's run, at an rtol that suits every test of the other one; and its task."""
+    problem, rng = problem_of(seed)
+    factors = small_init((6, 6), depth=depth, rng=rng)
+    options = {"log10_scale": log10_scale, "loss_tol": 1e-8}
+    with pytest.MonkeyPatch.context() as patch:
+        in_exact_mode(patch)
+        return gradient_flow(problem, factors, rtol=1e-7, **options), problem, factors, options
+
+
+def both(monkeypatch, rtol, *case):
+    """The exact run of a case, the other method's, and the largest of the data."""
+    exact, problem, factors, options = exact_run(*case)
     in_large_mode(monkeypatch)
-    return exact, gradient_flow(problem, factors, rtol=rtol, **options)
+    run = gradient_flow(problem, factors, rtol=rtol, **options)
+    return exact, run, np.nanmax(np.abs(problem.values))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rtol", [1e-4, 1e-6])
 @pytest.mark.parametrize(("depth", "log10_scale"), [(3, 0), (3, -2), (4, -1)])
 def test_both_methods_follow_one_path(monkeypatch, depth, log10_scale, rtol):
-    problem, rng = problem_of(0)
-    factors = small_init((6, 6), depth=depth, rng=rng)
-    options = {"log10_scale": log10_scale, "loss_tol": 1e-8}
-    exact, run = both(monkeypatch, problem, factors, rtol, **options)
+    exact, run, size = both(monkeypatch, rtol, 0, depth, log10_scale)
     assert exact.converged and run.converged
-    size = np.nanmax(np.abs(problem.values))
     times = np.linspace(0, min(exact.t[-1], run.t[-1]), 60)
     assert max(np.abs(exact.W_at(t) - run.W_at(t)).max() for t in times) < 10 * rtol * size
 
@@ -67,12 +76,8 @@ def test_both_methods_follow_one_path(monkeypatch, depth, log10_scale, rtol):
     ("depth", "log10_scale"), [(3, -4), (3, -12), (3, -1000), (4, -3), (4, -100)]
 )
 def test_every_phase_is_right_on_its_own_clock(monkeypatch, depth, log10_scale, rtol):
-    problem, rng = problem_of(1)
-    factors = small_init((6, 6), depth=depth, rng=rng)
-    options = {"log10_scale": log10_scale, "loss_tol": 1e-8}
-    exact, run = both(monkeypatch, problem, factors, rtol, **options)
+    exact, run, size = both(monkeypatch, rtol, 1, depth, log10_scale)
     assert exact.converged and run.converged
-    size = np.nanmax(np.abs(problem.values))
     assert [phase.rank for phase in exact.phases] == [phase.rank for phase in run.phases]
     for k in range(1, len(run.phases)):
         for t in (-2.0, -0.3, 0.0, 0.3, 2.0):
