@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +43,7 @@ def problems() -> list[mf.MatrixCompletion]:
     return found
 
 
-def end(problem: mf.MatrixCompletion, index: int, depth: int, exponent: int) -> dict:
+def end(problem: mf.MatrixCompletion, index: int, depth: int, exponent: int) -> dict[str, Any]:
     """W where one run ends, with all digits, and whether it fits."""
     start = mf.small_init(problem.shape, depth=depth, rng=[index, depth])
     run = mf.gradient_flow(
