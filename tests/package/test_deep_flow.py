@@ -196,7 +196,7 @@ def test_a_phase_is_looked_into_by_its_own_clock():
     for t, options, match in (
         (np.inf, {}, "phase=k"),
         (0.0, {"phase": 3}, "phase must be"),
-        (np.nan, {"phase": 1}, "finite"),
+        (np.nan, {"phase": 1}, "must be a number"),
     ):
         with pytest.raises(ValueError, match=match):
             run.W_at(t, **options)
