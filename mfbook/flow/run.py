@@ -81,7 +81,8 @@ def gradient_flow(
     rtol
         accuracy of W(t) relative to the data, from 1e-9 to 1e-2; the error stays below
         10 rtol along the run. Where an escape is steep, that is its error at equal times. Parts
-        that are learned first are followed as long as the others.
+        that are learned first are followed as long as the others. Of an entry that runs away,
+        far beyond the data, the error is to be compared with the entry.
     t_max, max_steps
         further limits.
     progress

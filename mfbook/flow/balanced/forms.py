@@ -17,6 +17,7 @@ quotients are derivatives where a_i = a_j. They follow from d(W Wᵀ)^{1/N}/dt =
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -72,13 +73,19 @@ class Decomposed:
 
     def parts(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         (m, n), r = self.problem.shape, self.rank
-        half = np.zeros((r, r))
-        half[np.tril_indices(r)] = y[: r * (r + 1) // 2]
-        U, V = np.split(y[r * (r + 1) // 2 :], [m * r])
-        return half + np.tril(half, -1).T, U.reshape(m, r), V.reshape(n, r)
+        rows, cols = self._lower
+        L = np.empty((r, r))
+        L[rows, cols] = L[cols, rows] = y[: len(rows)]
+        U, V = np.split(y[len(rows) :], [m * r])
+        return L, U.reshape(m, r), V.reshape(n, r)
 
     def joined(self, L: np.ndarray, U: np.ndarray, V: np.ndarray) -> np.ndarray:
-        return np.concatenate([L[np.tril_indices(self.rank)], U.ravel(), V.ravel()])
+        return np.concatenate([L[self._lower], U.ravel(), V.ravel()])
+
+    @cached_property
+    def _lower(self) -> tuple[np.ndarray, ...]:
+        """Where Λ is kept; to find this takes as long as an eigendecomposition of a small one."""
+        return np.tril_indices(self.rank)
 
     def triple(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(u_i), ln σ_i, rising, and (v_i)."""
