@@ -214,7 +214,7 @@ BROKEN = [
     ("greedy/conjecture", "li2021-lemA", "np.maximum(values, 0)", "values"),
     # a second column that follows the gradient of the first; a lag twice as large
     ("greedy/conjecture", "mfbook-counterexample-scale", "turn = -C @ p", "turn = C @ p"),
-    ("greedy/conjecture", "mfbook-counterexample-scale", "= 1 - x * y / R", "= 2 - 2 * x * y / R"),
+    ("greedy/conjecture", "mfbook-counterexample-scale", "y**4, 1 - x", "y**4, 1.5 - x"),
     # an integral that lost its factor of two; a Jordan block that falls apart
     ("greedy/direction", "li2021-warm2", "-np.expm1(-2 * t * mus)", "-np.expm1(-t * mus)"),
     ("greedy/direction", "li2021-thm5.3", "np.diag(np.ones(k - 1), 1)", "0"),
