@@ -155,9 +155,10 @@ BROKEN = [
     ("data/completing", "mfbook-two-by-two", "a * np.sign(b * c)", "-a * np.sign(b * c)"),
     # a scale that is lost, as if rounding had eaten it
     ("numerics/flow", "mfbook-rounding", "log10_scale=-int(e)", "log10_scale=-min(int(e), 16)"),
-    # a law without the balance of the factors; a scale that does not follow c
+    # a law without the balance of the factors; a scale that does not follow c; another end
     ("numerics/small", "mfbook-scale-law-proved", "beta**2 / (4 * b)", "0 * beta / (4 * b)"),
     ("numerics/small", "mfbook-scale-law-proved", "=-c * s / np", "=-50 * s / np"),
+    ("numerics/small", "mfbook-scale-law-proved", "return b / a", "return 0.99 * b / a"),
     # a basis in which A is not protected; a half of the Hessian, or a direction, mirrored
     ("dynamics/manifolds", "mfbook-equal-spans", "(2 * orthogonal", "(0.5 * orthogonal"),
     ("dynamics/escape", "bai2024-lemA2", "np.kron(-S, np.eye(h))", "np.kron(S, np.eye(h))"),
@@ -227,7 +228,7 @@ BROKEN = [
     # a sum of rates read as a difference; what the first phase does to the second column
     ("greedy/phases", "li2021-thmF5", "mu[i] + mu[j]", "mu[i] - mu[j]"),
     ("greedy/phases", "mfbook-second-phase", "np.log(c) + log_kappa", "np.log(c)"),
-    # the part along the first column left in; a sum of two minors for their product
+    # the part along the first column left in; a sum of two minors for their product; another power
     (
         "greedy/phases",
         "mfbook-kept-column",
@@ -235,6 +236,7 @@ BROKEN = [
         "across = q - 2 * w * (w @ q) / (w @ w) + w",
     ),
     ("greedy/phases", "mfbook-kept-column", "slice(2)) * minor", "slice(2)) + minor"),
+    ("greedy/phases", "mfbook-kept-column", "mu[1] * T1, share", "mu[2] * T1, share"),
     # the last pair for the first; a diagonal without the entry that misleads the flow
     (
         "depth/escaping",
