@@ -47,12 +47,16 @@ def exact_run(seed, depth, log10_scale):
     problem, rng = problem_of(seed)
     factors = small_init((6, 6), depth=depth, rng=rng)
     options = {"log10_scale": log10_scale, "loss_tol": 1e-8}
+    return exactly(problem, factors, **options), problem, factors, options
+
+
+def exactly(problem, factors, **options):
     with pytest.MonkeyPatch.context() as patch:
         in_exact_mode(patch)
-        return gradient_flow(problem, factors, rtol=1e-7, **options), problem, factors, options
+        return gradient_flow(problem, factors, rtol=1e-7, **options)
 
 
-def both(monkeypatch, rtol, *case):
+def both_of_case(monkeypatch, rtol, *case):
     """The exact run of a case, the other method's, and the largest of the data."""
     exact, problem, factors, options = exact_run(*case)
     in_large_mode(monkeypatch)
@@ -60,11 +64,17 @@ def both(monkeypatch, rtol, *case):
     return exact, run, np.nanmax(np.abs(problem.values))
 
 
+def both(monkeypatch, problem, factors, rtol, **options):
+    exact = exactly(problem, factors, **options)
+    in_large_mode(monkeypatch)
+    return exact, gradient_flow(problem, factors, rtol=rtol, **options)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("rtol", [1e-4, 1e-6])
 @pytest.mark.parametrize(("depth", "log10_scale"), [(3, 0), (3, -2), (4, -1)])
 def test_both_methods_follow_one_path(monkeypatch, depth, log10_scale, rtol):
-    exact, run, size = both(monkeypatch, rtol, 0, depth, log10_scale)
+    exact, run, size = both_of_case(monkeypatch, rtol, 0, depth, log10_scale)
     assert exact.converged and run.converged
     times = np.linspace(0, min(exact.t[-1], run.t[-1]), 60)
     assert max(np.abs(exact.W_at(t) - run.W_at(t)).max() for t in times) < 10 * rtol * size
@@ -76,7 +86,7 @@ def test_both_methods_follow_one_path(monkeypatch, depth, log10_scale, rtol):
     ("depth", "log10_scale"), [(3, -4), (3, -12), (3, -1000), (4, -3), (4, -100)]
 )
 def test_every_phase_is_right_on_its_own_clock(monkeypatch, depth, log10_scale, rtol):
-    exact, run, size = both(monkeypatch, rtol, 1, depth, log10_scale)
+    exact, run, size = both_of_case(monkeypatch, rtol, 1, depth, log10_scale)
     assert exact.converged and run.converged
     assert [phase.rank for phase in exact.phases] == [phase.rank for phase in run.phases]
     for k in range(1, len(run.phases)):
