@@ -58,6 +58,12 @@ def is_symmetric(problem: Problem) -> bool:
     return bool(getattr(problem, "symmetric", False))
 
 
+def measurements_of(problem: Problem) -> np.ndarray:
+    """The X_l; (k, m, n)."""
+    stored = getattr(problem, "measurements", None)
+    return problem.adjoint(np.eye(len(problem.targets))) if stored is None else stored
+
+
 #: The names of what every problem has.
 ASKED = tuple(name for name in vars(Problem) if not name.startswith("_"))
 

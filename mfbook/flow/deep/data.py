@@ -16,7 +16,7 @@ from mfbook.flow.deep.layers import Layers
 from mfbook.flow.deep.part import Part
 from mfbook.flow.deep.passengers import Pairs
 from mfbook.flow.shallow.units import Units
-from mfbook.problems.protocols import Problem, reads_entries
+from mfbook.problems.protocols import Problem, measurements_of, reads_entries
 
 
 class Data:
@@ -41,7 +41,7 @@ class Data:
             of, c = np.arange(len(i)), np.ones(len(i))
             self.curvature = 2 * problem.weight
         else:
-            X = problem.adjoint(np.eye(len(targets))) / units.measurement
+            X = measurements_of(problem) / units.measurement
             of, i, j = np.nonzero(X)
             c = X[of, i, j]
             flat = X.reshape(len(targets), -1)

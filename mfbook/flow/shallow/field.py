@@ -16,7 +16,7 @@ from scipy.sparse import csr_array
 from mfbook.flow.shallow.kernel import FieldArrays
 from mfbook.flow.shallow.stack import Gradient, Pair, Stack, stack_of
 from mfbook.flow.shallow.units import Units
-from mfbook.problems.protocols import Problem, is_symmetric, reads_entries
+from mfbook.problems.protocols import Problem, is_symmetric, measurements_of, reads_entries
 
 # Up to this many entries of W a masked dense matrix is faster than gathering the observed ones:
 # at 100×100 with 5,000 observed and 100 columns, 0.2 ms against 4 ms.
@@ -241,7 +241,7 @@ def parts_of(problem: Problem, units: Units) -> list[Part]:
     targets = problem.attainable / units.target
     symmetric = is_symmetric(problem)
     if not reads_entries(problem):
-        measurements = problem.adjoint(np.eye(len(targets))) / units.measurement
+        measurements = measurements_of(problem) / units.measurement
         stack = stack_of(problem.shape, symmetric)
         whole = SensingField(measurements, targets, problem.weight, stack)
         return [Part(whole, rows, cols) for rows, cols in problem.parts]

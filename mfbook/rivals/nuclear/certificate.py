@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from mfbook.problems.checks import flag, real_array, require_problem
 from mfbook.problems.in_units import power_of_two
-from mfbook.problems.protocols import Problem, is_symmetric, reads_entries
+from mfbook.problems.protocols import Problem, is_symmetric, measurements_of, reads_entries
 from mfbook.problems.text import Printable
 from mfbook.rivals.nuclear.data import EPS, Entries, Span
 
@@ -182,7 +182,7 @@ def _sum(problem: Problem, weights: np.ndarray) -> tuple[np.ndarray, float, int]
     weights = np.ldexp(weights, -of_weights)
     if problem.observes_entries:
         return problem.adjoint(weights), 0.0, of_weights
-    X = problem.adjoint(np.eye(len(problem.targets)))
+    X = measurements_of(problem)
     S = np.tensordot(weights, X, axes=1)
     of_sum = _exponent(S)
     terms = np.ldexp(np.abs(X).max(axis=(1, 2)), -of_sum) * np.abs(weights)

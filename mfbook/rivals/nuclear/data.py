@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mfbook.problems.in_units import power_of_two
-from mfbook.problems.protocols import EntryProblem, Problem, reads_entries
+from mfbook.problems.protocols import EntryProblem, Problem, measurements_of, reads_entries
 
 if TYPE_CHECKING:  # SciPy is imported where it is needed first
     from scipy.sparse import csc_matrix
@@ -226,7 +226,7 @@ def _symmetric_entries(mask: np.ndarray, values: np.ndarray) -> Entries:
 
 
 def _span(problem: Problem, psd: bool) -> Span:
-    X = problem.adjoint(np.eye(len(problem.targets)))
+    X = measurements_of(problem)
     # A measurement and its target may be in units of their own.
     of_each = power_of_two(np.abs(X).max(axis=(1, 2)))
     X = X / of_each[:, None, None]

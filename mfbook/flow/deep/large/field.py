@@ -15,7 +15,7 @@ from scipy.sparse.linalg import svds
 from mfbook.flow.deep.layers import Layers, unflat
 from mfbook.flow.deep.slopes import partial_products, pulled, slopes_along, swept_back
 from mfbook.flow.shallow.units import Units
-from mfbook.problems.protocols import Problem, reads_entries
+from mfbook.problems.protocols import Problem, measurements_of, reads_entries
 
 # Up to this many entries of W a masked dense matrix is faster than gathering the observed ones, and
 # beyond it for more columns than FEW, if at least every SPARSE-th entry is observed: at 943×1682
@@ -220,7 +220,7 @@ class Data:
             self.observed = observed_entries(i, j, targets, weight, self.shape)
             self.curvature = 2 * weight
         else:
-            X = problem.adjoint(np.eye(len(targets))) / units.measurement
+            X = measurements_of(problem) / units.measurement
             X = X[:, self.rows][:, :, self.cols].reshape(len(targets), -1)
             self.observed = Measured(X, targets, weight, self.shape)
             self.curvature = 2 * weight * float(np.linalg.norm(X, 2)) ** 2
