@@ -53,6 +53,7 @@ def cycle(angles):
     return M, mask
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("share", "number", "gap"), [(0.35, 8, 0.02), (0.4, 9, 1e-5)])
 @pytest.mark.parametrize("unit", UNITS)
 def test_a_truth_of_rank_three_is_not_missed(share, number, gap, unit):
@@ -113,6 +114,7 @@ def test_a_cycle_fits_up_to_the_angle_that_theory_says(n, unit):
             mf.min_nuclear_norm(mf.SymmetricCompletion(unit * M, mask))
 
 
+@pytest.mark.slow
 @given(seed=SEEDS, unit=st.sampled_from(UNITS))
 @settings(max_examples=20, deadline=None)
 def test_a_negative_eigenvalue_in_a_block_is_proved_to_exclude(seed, unit):
@@ -176,6 +178,7 @@ def test_what_fits_only_at_infinity_is_not_called_infeasible():
         assert found.value > 1e6 and not found.converged
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("share", "number"), [(0.35, 8), (0.4, 9)])
 def test_without_the_face_it_is_undecided_in_words(share, number, monkeypatch):
     monkeypatch.setattr(face, "POSITIVE", -1.0)
