@@ -71,8 +71,7 @@ def stages() -> dict[str, list[list[str]]]:
         "a browser": [[PYTHON, "tools/browser.py"]],
         "style": style(),
         "package": [tests("package", "--doctest-modules", "mfbook", "tests/package")],
-        # One worker breaks all the checks of a chapter, whose cells before a break it then has.
-        "book": [tests("book", "tests/book", dist="loadgroup")],
+        "book": [tests("book", "tests/book")],
         # A chapter's cells share a kernel, so one worker runs all of them, in the order given.
         "stored outputs": [
             tests("stored outputs", "--no-loadscope-reorder", *compared(twins), dist="loadfile")

@@ -345,13 +345,10 @@ BROKEN = [
 ]
 
 
-def in_reading_order(broken: list[tuple[str, str, str, str]]) -> list:
-    """Chapter by chapter, each from its beginning on and by one process: then no cell before a
-    break runs twice.
-    """
+def in_reading_order(broken: list[tuple[str, str, str, str]]) -> list[tuple[str, str, str, str]]:
+    """Chapter by chapter, each from its beginning on: then no cell before a break runs twice."""
     texts = {chapter.name: chapter.source.read_text("utf-8") for chapter in CHAPTERS}
-    ordered = sorted(broken, key=lambda row: (row[0], texts[row[0]].find(row[2])))
-    return [pytest.param(*row, marks=pytest.mark.xdist_group(row[0])) for row in ordered]
+    return sorted(broken, key=lambda row: (row[0], texts[row[0]].find(row[2])))
 
 
 @pytest.mark.filterwarnings("ignore")
