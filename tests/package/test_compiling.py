@@ -2,6 +2,8 @@
 
 import ast
 import os
+import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,18 +21,21 @@ def engine(tmp_path, monkeypatch):
     monkeypatch.setattr(compiled, "_said", False)
     monkeypatch.setattr(compiled.config, "CACHE_DIR", "")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    (tmp_path / "shallow").mkdir()
-    return tmp_path / "shallow" / "engine.py"
+    file = tmp_path / "shallow" / "kernel.py"
+    file.parent.mkdir()
+    file.write_text("def step():\n    pass\n", "utf-8")
+    found = runpy.run_path(str(file))
+    return found["step"]
 
 
-def keep(folder) -> None:
+def keep(folder, name="step") -> None:
     folder.mkdir(parents=True)
-    (folder / "kernel.step-10.py311.nbi").touch()
+    (folder / f"kernel.{name}-1.py311.nbi").touch()
 
 
 def said(engine, capsys) -> str:
-    compiled.say_that_it_compiles(str(engine))
-    compiled.say_that_it_compiles(str(engine))
+    compiled.say_that_it_compiles(engine)
+    compiled.say_that_it_compiles(engine)
     return capsys.readouterr().err
 
 
@@ -38,9 +43,49 @@ def test_it_is_said_once(engine, capsys):
     assert said(engine, capsys) == LINE
 
 
-def test_it_is_not_said_where_the_engine_is_kept_beside_its_code(engine, capsys):
-    keep(engine.parent / "__pycache__")
+def test_it_is_not_said_where_the_engine_is_kept_beside_its_code(engine, tmp_path, capsys):
+    keep(tmp_path / "shallow" / "__pycache__")
     assert said(engine, capsys) == ""
+
+
+def test_it_is_said_where_only_a_part_is_kept(engine, tmp_path, capsys):
+    """A large problem compiles less, in seconds."""
+    keep(tmp_path / "shallow" / "__pycache__", "first_step")
+    assert said(engine, capsys) == LINE
+
+
+# A problem too large for exact steps, with as many factors as said.
+LARGE = """
+import sys
+import numpy as np
+from mfbook.flow import gradient_flow
+from mfbook.models import small_init
+from mfbook.problems.populations import random_low_rank, random_mask
+from mfbook.problems import MatrixCompletion
+rng = np.random.default_rng(0)
+W = random_low_rank(rng, (50, 50), 1)
+problem = MatrixCompletion(W, random_mask(rng, (50, 50), 1250))
+start = small_init((50, 50), depth=int(sys.argv[1]), width=3 if sys.argv[1] == "2" else None, rng=0)
+gradient_flow(problem, start, log10_scale=-3, rtol=1e-3, max_steps=3)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("depth", [2, 3])
+def test_a_large_problem_compiles_no_engine_and_says_nothing(tmp_path, depth):
+    fresh = tmp_path / "mfbook"
+    shutil.copytree(
+        Path(flow.__file__).parent.parent, fresh, ignore=shutil.ignore_patterns("__pycache__")
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", LARGE, str(depth)],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr == ""
+    assert not list(fresh.rglob("kernel.active_step*.nbi"))
 
 
 @pytest.mark.parametrize("kept", [False, True])

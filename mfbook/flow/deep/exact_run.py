@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mfbook.flow.deep import kernel
 from mfbook.flow.deep.data import Data
 from mfbook.flow.deep.exact_path import ExactPath
 from mfbook.flow.deep.layers import State
@@ -11,6 +12,7 @@ from mfbook.flow.deep.moments import Piece
 from mfbook.flow.deep.reading import W_of, layers_of
 from mfbook.flow.deep.run import Run
 from mfbook.flow.deep.symmetry import Kept
+from mfbook.flow.shallow.compiled import say_that_it_compiles
 from mfbook.flow.shallow.engine import Options
 from mfbook.models import product
 from mfbook.problems.protocols import Problem
@@ -23,6 +25,7 @@ class ExactRun(Run[State, Piece]):
     path: ExactPath
 
     def __init__(self, problem: Problem, arrays: tuple[np.ndarray, ...], options: Options) -> None:
+        say_that_it_compiles(kernel.active_step)
         super().__init__(problem, arrays, options)
         self.data = Data(problem, self.units, arrays)
         goal = self._goal(options, self._loss_at_start)

@@ -11,7 +11,6 @@ from mfbook.flow.deep.exact_run import ExactRun
 from mfbook.flow.deep.large.run import LargeReadings, LargeRun, are_large
 from mfbook.flow.deep.phases import Readings
 from mfbook.flow.deep.run import Run
-from mfbook.flow.shallow.compiled import say_that_it_compiles
 from mfbook.flow.shallow.engine import Options
 from mfbook.flow.trajectory import Trajectory
 from mfbook.problems.protocols import Problem
@@ -25,7 +24,6 @@ def flow(
     **options: Unpack[Options],
 ) -> Trajectory:
     """One run from 10^log10_scale · (W_1, …, W_N); the options are those of `gradient_flow`."""
-    say_that_it_compiles(__file__)
     run, readings = _engine(problem, arrays, options)
     path = run.path
     try:

@@ -9,7 +9,6 @@ from mfbook.flow.deep.exact_path import ExactPath
 from mfbook.flow.deep.exact_run import ExactRun
 from mfbook.flow.determinants import sign_has_changed
 from mfbook.flow.greedy_path import DeepLimit
-from mfbook.flow.shallow.compiled import say_that_it_compiles
 from mfbook.flow.shallow.engine import Limits
 from mfbook.problems.protocols import Problem
 
@@ -25,7 +24,6 @@ RANK = 1e-7
 
 def process(problem: Problem, arrays: tuple[np.ndarray, ...], options: Limits) -> DeepLimit:
     """The process of one start; the options are those of `deep_limit`."""
-    say_that_it_compiles(__file__)
     run = ExactRun(
         problem,
         arrays,

@@ -91,7 +91,7 @@ class Walk:
     """What calls `advance` for runs that each have one of these problems."""
 
     def __init__(self, problems: Sequence[EntryProblem], owner: np.ndarray) -> None:
-        say_that_it_compiles(__file__, "some seconds")
+        say_that_it_compiles(advance, "some seconds")
         m = problems[0].shape[0]
         square = is_symmetric(problems[0])
         places = [np.nonzero(problem.mask) for problem in problems]

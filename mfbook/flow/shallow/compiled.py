@@ -30,21 +30,24 @@ def compiled(function: Function) -> Function:
 _said = False
 
 
-def say_that_it_compiles(engine: str, takes: str = "a minute") -> None:
-    """One line on standard error where an engine has not been compiled on this machine yet."""
+def say_that_it_compiles(function: Callable[..., object], takes: str = "a minute") -> None:
+    """One line on standard error where this function, the dearest that an engine compiles, has not
+    been compiled on this machine yet."""
     global _said
     # Numba's annotations do not know the names that it makes from the environment.
     elsewhere, disabled = config.CACHE_DIR, config.DISABLE_JIT  # type: ignore[attr-defined]
-    if elsewhere == "" and not _said and not disabled and not _kept(Path(engine).parent):
+    if elsewhere == "" and not _said and not disabled and not _kept(function):
         print(f"mfbook: compiling the engine, once on this machine ({takes})", file=sys.stderr)
     _said = True
 
 
-def _kept(folder: Path) -> bool:
-    """Whether Numba has kept a compiled engine: beside it, or with the user where that cannot be
+def _kept(function: Callable[..., object]) -> bool:
+    """Whether Numba has kept it compiled: beside its code, or with the user where that cannot be
     written to."""
+    file = Path(function.__code__.co_filename)
+    folder, index = file.parent, f"{file.stem}.{function.__name__}-*.nbi"
     if os.access(folder, os.W_OK):
-        return any(folder.glob("__pycache__/kernel.*.nbi"))
+        return any(folder.glob(f"__pycache__/{index}"))
     places = AppDirs(appname="numba", appauthor=False)  # type: ignore[no-untyped-call]
     # Numba adds a hash of the folder's place to its name.
-    return any(Path(places.user_cache_dir).glob(f"{folder.name}_*/kernel.*.nbi"))
+    return any(Path(places.user_cache_dir).glob(f"{folder.name}_*/{index}"))

@@ -19,6 +19,7 @@ from typing import Literal
 import numpy as np
 
 from mfbook.flow.shallow import kernel
+from mfbook.flow.shallow.compiled import say_that_it_compiles
 from mfbook.flow.shallow.field import Field
 from mfbook.flow.shallow.gauge import largest_cosine, linear_flow, normalised, orthogonalise
 
@@ -52,6 +53,7 @@ class DenseStepper:
     record: Literal["dense"] = "dense"  # a step of another length is taken in the same way
 
     def __init__(self, field: Field, state: Columns) -> None:
+        say_that_it_compiles(kernel.active_step)
         self.field, self.state = field, state
         self.Z = np.ascontiguousarray(state.Z)
         X = np.ascontiguousarray(state.X)

@@ -11,7 +11,6 @@ import numpy as np
 from mfbook.flow import trajectory
 from mfbook.flow.progress import Progress
 from mfbook.flow.shallow import drive
-from mfbook.flow.shallow.compiled import say_that_it_compiles
 from mfbook.flow.shallow.composite import Composite
 from mfbook.flow.shallow.dense import Columns
 from mfbook.flow.shallow.drive import follow
@@ -72,7 +71,6 @@ def flow(
     **options: Unpack[Options],
 ) -> Trajectory:
     """One run from 10^log10_scale · factors; the options are those of `gradient_flow`."""
-    say_that_it_compiles(__file__)
     run, limit = _followed(problem, arrays, options, progress)
     if run.crossing is not None:
         reason = trajectory.LOSS_REACHED
