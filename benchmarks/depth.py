@@ -4,7 +4,6 @@ The right-hand sides of the other methods are compiled, as ours are: their secon
 Python. Seconds are those of the processor, whatever else the machine does.
 """
 
-import resource
 import time
 from fractions import Fraction
 from typing import NamedTuple
@@ -14,7 +13,7 @@ import numpy as np
 from scipy.integrate import solve_ivp
 
 from benchmarks.problems import low_rank
-from benchmarks.table import Table
+from benchmarks.table import Table, alone, peak
 from mfbook.flow import gradient_flow
 from mfbook.flow.taylor import taylor_flow
 from mfbook.models import product, small_init
@@ -393,20 +392,24 @@ def deep_movielens():
         counted=("rank", "steps", "gradients", "ended"),
         measured=("error", "peak MB", "seconds"),
     )
-    problem = low_rank(np.random.default_rng(0), 943, 1682, 5, 100_000, decay=1 / 1.5)
     for width in (12, 100):
-        factors = small_init(problem, depth=3, width=width, rng=1)
-        run, seconds = timed(
-            lambda f=factors: gradient_flow(
-                problem, f, log10_scale=-60, rtol=1e-4, loss_tol=1e-5, max_steps=3000
-            )
-        )
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        rank = int((run.singular_values[-1] > 1e-3 * run.singular_values[-1, 0]).sum())
-        error = np.linalg.norm(run.W - problem.truth) / np.linalg.norm(problem.truth)
-        table.row(width, rank, run.n_steps, run.n_gradients, run.reason, f"{error:.1e}",
-                  f"{peak:.0f}", f"{seconds:.0f}")  # fmt: skip
+        table.row(width, *alone(deep_movielens_row, width))
     return table
+
+
+def deep_movielens_row(width):
+    """What one run of that size gives, of layers of that width."""
+    problem = low_rank(np.random.default_rng(0), 943, 1682, 5, 100_000, decay=1 / 1.5)
+    factors = small_init(problem, depth=3, width=width, rng=1)
+    run, seconds = timed(
+        lambda: gradient_flow(
+            problem, factors, log10_scale=-60, rtol=1e-4, loss_tol=1e-5, max_steps=3000
+        )
+    )
+    rank = int((run.singular_values[-1] > 1e-3 * run.singular_values[-1, 0]).sum())
+    error = np.linalg.norm(run.W - problem.truth) / np.linalg.norm(problem.truth)
+    counted = rank, run.n_steps, run.n_gradients, run.reason
+    return *counted, f"{error:.1e}", peak(), f"{seconds:.0f}"
 
 
 TABLES = {

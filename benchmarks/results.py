@@ -47,6 +47,11 @@ def sections(text: str) -> dict[str, str]:
     return {name: f"{body}\n" for body, name in found}
 
 
+def machine_of(body: str) -> str:
+    """The line of a section that says where it was measured."""
+    return body.split("\n\n")[2]
+
+
 def rows_of(body: str) -> Rows:
     lines = (line[2:-2].split(" | ") for line in body.splitlines() if line.startswith("| "))
     head, _, *rows = lines
@@ -94,4 +99,7 @@ def compare(tables: list[Table]) -> str:
     lines = [f"nothing is committed to compare with: {', '.join(new)}"] if new else []
     if known:
         lines.append("Counts that changed since the last commit:" if found else "No count changed.")
-    return "\n".join([*lines, *found])
+    here = machine()
+    there = {machine_of(stored[table.name]) for table in known} - {here}
+    elsewhere = [f"Measured here with: {here}", *(f"and committed: {one}" for one in sorted(there))]
+    return "\n".join([*lines, *found, *(elsewhere if found and there else ())])

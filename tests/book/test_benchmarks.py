@@ -1,11 +1,14 @@
 """`make bench`: the file that it writes, and the counts that it says have changed."""
 
+import os
 import subprocess
+import sys
 
 import pytest
 
 from benchmarks import results
-from benchmarks.table import Table
+from benchmarks.table import Table, alone, peak
+from tools.chapters import ROOT
 
 
 def table(rows, name="scales"):
@@ -48,6 +51,41 @@ def test_counts_are_compared_with_the_last_commit_and_seconds_are_not(git):
     ]
     made = [table([("20", "-3", 80, "0.2")])]
     assert results.compare(made).splitlines()[1:] == ["scales, 10, -3: gone"]
+
+
+def test_a_count_that_changed_on_another_machine_says_so(git, monkeypatch):
+    results.write([table([("10", "-3", 40, "0.1")])])
+    commit(git)
+    monkeypatch.setattr(results, "machine", lambda: "an abacus, threads: 1")
+    said = results.compare([table([("10", "-3", 40, "0.1")])])
+    assert said == "No count changed."
+    *_, change, here, there = results.compare([table([("10", "-3", 41, "0.1")])]).splitlines()
+    assert change == "scales, 10, -3: steps 40 → 41"
+    assert here == "Measured here with: an abacus, threads: 1"
+    assert there.startswith("and committed: ") and "numpy" in there
+
+
+def memory_of_megabytes(n):
+    kept = bytearray(n << 20)
+    kept[::4096] = b"x" * len(kept[::4096])
+    return peak()
+
+
+def test_the_memory_of_a_row_is_its_own():
+    """Not what a row before it has taken."""
+    small = alone(memory_of_megabytes, 1)
+    assert alone(memory_of_megabytes, 300) > small + 250
+    assert alone(memory_of_megabytes, 1) < small + 50
+
+
+def test_benchmarks_take_one_thread_unless_told():
+    command = [sys.executable, "-c", "import benchmarks, os; print(os.environ['OMP_NUM_THREADS'])"]
+    bare = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    for told, taken in (({}, "1"), ({"OMP_NUM_THREADS": "2"}, "2")):
+        done = subprocess.run(
+            command, cwd=ROOT, env=bare | told, check=True, capture_output=True, text=True
+        )
+        assert done.stdout.strip() == taken
 
 
 def test_a_table_that_is_not_made_again_is_kept(git):
