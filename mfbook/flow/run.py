@@ -165,9 +165,9 @@ def gradient_flow(
     a generic start has not, or measurements commute, directions that no observation couples may
     fall below each other's rounding. Such data are noticed for two factors in components of up to
     80 rows and columns; the run is then repeated with every entry of the columns perturbed by 1e-13
-    of it after every step. If the two ends differ by more than 20 rtol, or the sizes of the columns
-    when they are first felt by more than a tenth in their logarithms, the run returns with
-    `converged=False` and says so.
+    of it after every step on its way. If the two ends differ by more than 20 rtol, or the sizes of
+    the columns when they are first felt by more than a tenth in their logarithms, the run returns
+    with `converged=False` and says so.
 
     See also `disconnected_limit`, the limit α → 0 in closed form where all components are complete;
     `deep_limit`, that of three factors and more as a process without α; `taylor_flow`, slow and in
