@@ -14,6 +14,7 @@ import mfbook as mf
 from mfbook.flow.balanced.forms import Decomposed, Plain, decomposed
 from mfbook.flow.balanced.path import Path, follow
 from mfbook.flow.balanced.units import Units
+from mfbook.flow.options import limits_of
 
 P = mf.MatrixCompletion.from_text("1 2; 3 ?", loss="half")
 DIAGONAL = mf.MatrixCompletion.from_text("2 ?; ? 1", loss="half")
@@ -207,7 +208,7 @@ def test_small_singular_values_keep_their_digits():
     M = np.diag([1.0, 2.0])
     problem = mf.MatrixCompletion(M, np.ones((2, 2), dtype=bool), loss="half")
     form, y = decomposed(problem, 2, np.eye(2), np.log([1.0, 1e-60]), np.eye(2))
-    path = follow(form, Units(1.0, 1.0, 2), y, 1e-10, 1e-8, 10.0, 10_000)
+    path = follow(form, Units(1.0, 1.0, 2), y, limits_of(1e-10, 1e-8, 10_000, t_max=10.0))
     last = form.singular_values(path.states[-1])
     assert path.times[-1] == pytest.approx(10.0)
     assert last[1] / (1e-60 * np.exp(40.0)) == pytest.approx(1, rel=1e-6)
