@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 import mfbook as mf
+from mfbook.flow.balanced import path as balanced_path
 from mfbook.flow.balanced.forms import Decomposed, Plain, decomposed
 from mfbook.flow.balanced.path import Path, follow
 from mfbook.flow.balanced.units import Units
 from mfbook.flow.options import limits_of
+from mfbook.flow.trajectory import TIME_LIMIT
 
 P = mf.MatrixCompletion.from_text("1 2; 3 ?", loss="half")
 DIAGONAL = mf.MatrixCompletion.from_text("2 ?; ? 1", loss="half")
@@ -212,6 +214,13 @@ def test_small_singular_values_keep_their_digits():
     last = form.singular_values(path.states[-1])
     assert path.times[-1] == pytest.approx(10.0)
     assert last[1] / (1e-60 * np.exp(40.0)) == pytest.approx(1, rel=1e-6)
+
+
+def test_a_run_may_end_with_the_step_after_which_its_clock_is_set_to_0(monkeypatch):
+    """There is no time left for another step; one was asked for, and the run raised."""
+    monkeypatch.setattr(balanced_path, "MANY", 1)
+    run = mf.end_to_end_flow(P, START, depth=3, log10_scale=-2, t_max=1.0)
+    assert run.reason == TIME_LIMIT and run.t[-1] == 1.0
 
 
 def test_the_rank_of_the_start_is_the_rank():

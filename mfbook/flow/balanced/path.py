@@ -125,9 +125,10 @@ class Clock:
         return self.solver.status != "failed"
 
     def set_again(self) -> None:
-        """Begin at 0 where the last step was short, or where there were many."""
+        """Begin at 0 where the last step was short, or where there were many, and time is left."""
         solver = self.solver
-        if self.last_step >= SHORT * solver.t and self.taken < MANY:
+        enough = self.last_step >= SHORT * solver.t and self.taken < MANY
+        if enough or self.has_run_out:
             return
         self._evaluations += solver.nfev
         self.begun, self.taken = self.t, 0
