@@ -266,7 +266,7 @@ def test_running_away_is_growth_beyond_the_data_without_end():
     form = Plain(P)
 
     def path(*corners):
-        found = Path(form, Units(1.0, 1.0, 1), np.array([1.5, 2.0, 3.0, corners[0]]))
+        found = Path(form, Units(1.0, 1.0, 1), np.array([1.5, 2.0, 3.0, corners[0]]), np.inf)
         for t, corner in zip((1.0, 10.0, 100.0), corners[1:], strict=True):
             found.times.append(t)
             found.states.append(np.array([1.5, 2.0, 3.0, corner]))
