@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from mfbook.flow.greedy_path import DeepLimit
-from mfbook.flow.run import LARGEST_RTOL, SMALLEST_RTOL, in_own_unit, require_moving
+from mfbook.flow.options import limits_of
+from mfbook.flow.run import in_own_unit, require_moving
 from mfbook.models import factors_of, require_layers
-from mfbook.problems.checks import real_number, whole_number
 from mfbook.problems.fit import require_size
 from mfbook.problems.protocols import Problem
-
-if TYPE_CHECKING:
-    from mfbook.flow.shallow.engine import Limits
 
 # Waiting times are numbers in double precision, with some room for the data's.
 LARGEST_LOG10_TIME = 150.0
@@ -97,12 +93,7 @@ def deep_limit(
     Li, Luo & Lyu 2021, Section 6 and Appendix J, for the first plateau at depth L ≥ 3.
     """
     arrays = _checked(problem, factors)
-    options: Limits = {
-        "loss_tol": real_number("loss_tol", loss_tol, least=0),
-        "rtol": real_number("rtol", rtol, least=SMALLEST_RTOL, most=LARGEST_RTOL),
-        "t_max": np.inf,
-        "max_steps": whole_number("max_steps", max_steps, least=0),
-    }
+    options = limits_of(loss_tol, rtol, max_steps)
     # The engine is compiled code, and Numba takes half a second to import.
     from mfbook.flow.deep.process import process
 

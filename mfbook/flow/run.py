@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mfbook.flow.options import Limits, limits_of
 from mfbook.flow.trajectory import CROSSED, Trajectory, batch_of
 from mfbook.models import model_of
-from mfbook.problems.checks import flag, real_array, real_number, whole_number
+from mfbook.problems.checks import flag, real_array, real_number
 from mfbook.problems.fit import LOSS_TOL, require_size
 from mfbook.problems.protocols import Problem, is_symmetric
 
-if TYPE_CHECKING:
-    from mfbook.flow.shallow.engine import Limits
-
 MAX_STEPS = 50_000
-SMALLEST_RTOL, LARGEST_RTOL = 1e-9, 1e-2
 
 # log₁₀ of the largest force on the factors, of size W^(2−1/N) in units of the data, and of the
 # largest measurement of W: both are squared, and summed.
@@ -165,9 +161,9 @@ def gradient_flow(
     a generic start has not, or measurements commute, directions that no observation couples may
     fall below each other's rounding. Such data are noticed for two factors in components of up to
     80 rows and columns; the run is then repeated with every entry of the columns perturbed by 1e-13
-    of it after every step. If the two ends differ by more than 20 rtol, or the sizes of the columns
-    when they are first felt by more than a tenth in their logarithms, the run returns with
-    `converged=False` and says so.
+    of it after every step on its way. If the two ends differ by more than 20 rtol, or the sizes of
+    the columns when they are first felt by more than a tenth in their logarithms, the run returns
+    with `converged=False` and says so.
 
     See also `disconnected_limit`, the limit α → 0 in closed form where all components are complete;
     `deep_limit`, that of three factors and more as a process without α; `taylor_flow`, slow and in
@@ -197,7 +193,7 @@ def gradient_flow(
     scales = _scales(log10_scale)
     axes = _axes(arrays[0], scales)
     _require_scale(problem, arrays, scales)
-    options = limits_of(loss_tol, rtol, t_max, max_steps)
+    options = limits_of(loss_tol, rtol, max_steps, t_max=t_max)
     progress = None if progress is None else flag("progress", progress)
     if not axes:
         return _run(problem, arrays, float(scales), progress, options)
@@ -326,14 +322,3 @@ def _require_scale(problem: Problem, arrays: tuple[np.ndarray, ...], scales: np.
             f"the start has entries near 10^{largest:.0f}, whose products leave double precision; "
             f"keep log10_scale + log10(largest entry) below {most:g}, or choose another unit"
         )
-
-
-def limits_of(loss_tol: float, rtol: float, t_max: float, max_steps: int) -> Limits:
-    """The numbers that steer a run, checked."""
-    because = "double precision holds no more through an escape, and less is no trajectory"
-    return {
-        "loss_tol": real_number("loss_tol", loss_tol, least=0),
-        "rtol": real_number("rtol", rtol, least=SMALLEST_RTOL, most=LARGEST_RTOL, because=because),
-        "t_max": real_number("t_max", t_max, least=0, infinite=True),
-        "max_steps": whole_number("max_steps", max_steps, least=0),
-    }

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from mfbook.flow.balanced import flow_of_rank, steering
+from mfbook.flow.balanced import flow_of_rank
 from mfbook.flow.greedy_path import GreedyPath
+from mfbook.flow.options import SMALLEST_RTOL_END_TO_END, limits_of
 from mfbook.flow.trajectory import Trajectory
 from mfbook.models import model_of, require_layers
 from mfbook.problems.checks import real_number
@@ -95,7 +96,7 @@ def deep_glrl(
     because = "infinite depth never turns the singular vectors that a phase is given"
     depth = real_number("depth", depth, least=2, because=because)
     eps = step_number(eps)
-    loss_tol, rtol, max_steps = steering(loss_tol, rtol, max_steps)
+    options = limits_of(loss_tol, rtol, max_steps, smallest_rtol=SMALLEST_RTOL_END_TO_END)
     added = np.log(eps) + np.log(size_of_data(problem) or 1.0)
     U, log_sizes, V = np.zeros((m, 0)), np.zeros(0), np.zeros((n, 0))
 
@@ -108,13 +109,11 @@ def deep_glrl(
             np.column_stack([_without(U, u), U]),
             np.append(added, log_sizes),
             np.column_stack([_without(V, v), V]),
-            loss_tol=loss_tol,
-            rtol=rtol,
-            max_steps=max_steps,
+            options,
         )
         return run, run.W
 
-    return greedy_path(problem, phase, max_rank, loss_tol)
+    return greedy_path(problem, phase, max_rank, options["loss_tol"])
 
 
 def _without(base: np.ndarray, x: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 
 from mfbook.flow import gradient_flow, trajectory
 from mfbook.flow.greedy_path import RANK_LIMIT, GreedyPath
-from mfbook.flow.run import limits_of
+from mfbook.flow.options import limits_of
 from mfbook.flow.trajectory import Trajectory
 from mfbook.models import Model, model_of
 from mfbook.problems.checks import real_number, whole_number
@@ -91,7 +91,7 @@ def glrl(
     """
     model = model_of(problem)
     eps = step_number(eps)
-    options = limits_of(loss_tol, rtol, np.inf, max_steps)
+    options = limits_of(loss_tol, rtol, max_steps)
     # [A; Bᵀ] as (A, Bᵀ), or U alone.
     pieces = list(model.tall(model.zeros(problem.shape, 0)))
     length = np.sqrt(eps / len(pieces)) * np.sqrt(size_of_data(problem))

@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 
 import mfbook as mf
+from mfbook.flow.balanced import path as balanced_path
 from mfbook.flow.balanced.forms import Decomposed, Plain, decomposed
 from mfbook.flow.balanced.path import Path, follow
 from mfbook.flow.balanced.units import Units
+from mfbook.flow.options import limits_of
+from mfbook.flow.trajectory import TIME_LIMIT
 
 P = mf.MatrixCompletion.from_text("1 2; 3 ?", loss="half")
 DIAGONAL = mf.MatrixCompletion.from_text("2 ?; ? 1", loss="half")
@@ -207,10 +210,17 @@ def test_small_singular_values_keep_their_digits():
     M = np.diag([1.0, 2.0])
     problem = mf.MatrixCompletion(M, np.ones((2, 2), dtype=bool), loss="half")
     form, y = decomposed(problem, 2, np.eye(2), np.log([1.0, 1e-60]), np.eye(2))
-    path = follow(form, Units(1.0, 1.0, 2), y, 1e-10, 1e-8, 10.0, 10_000)
+    path = follow(form, Units(1.0, 1.0, 2), y, limits_of(1e-10, 1e-8, 10_000, t_max=10.0))
     last = form.singular_values(path.states[-1])
     assert path.times[-1] == pytest.approx(10.0)
     assert last[1] / (1e-60 * np.exp(40.0)) == pytest.approx(1, rel=1e-6)
+
+
+def test_a_run_may_end_with_the_step_after_which_its_clock_is_set_to_0(monkeypatch):
+    """There is no time left for another step; one was asked for, and the run raised."""
+    monkeypatch.setattr(balanced_path, "MANY", 1)
+    run = mf.end_to_end_flow(P, START, depth=3, log10_scale=-2, t_max=1.0)
+    assert run.reason == TIME_LIMIT and run.t[-1] == 1.0
 
 
 def test_the_rank_of_the_start_is_the_rank():
@@ -256,7 +266,7 @@ def test_running_away_is_growth_beyond_the_data_without_end():
     form = Plain(P)
 
     def path(*corners):
-        found = Path(form, Units(1.0, 1.0, 1), np.array([1.5, 2.0, 3.0, corners[0]]))
+        found = Path(form, Units(1.0, 1.0, 1), np.array([1.5, 2.0, 3.0, corners[0]]), np.inf)
         for t, corner in zip((1.0, 10.0, 100.0), corners[1:], strict=True):
             found.times.append(t)
             found.states.append(np.array([1.5, 2.0, 3.0, corner]))

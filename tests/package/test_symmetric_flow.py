@@ -5,7 +5,8 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import mfbook as mf
-from mfbook.flow.trajectory import LEAST_REACHED, LOSS_REACHED, STUCK
+from mfbook.flow.shallow import drive
+from mfbook.flow.trajectory import LEAST_REACHED, LOSS_REACHED, STUCK, UNBOUNDED
 from tests.package.given import orthogonal
 
 SCALES = [0, -3, -100, -10_000]
@@ -84,6 +85,37 @@ def test_indefinite_data_seen_whole_end_at_their_positive_part(seed, log10_scale
     # Where the data fit, the loss is 1e-10 of ½‖M‖², and W that far from M.
     assert np.abs(run.W - nearest).max() < 1e-5 * np.linalg.norm(M)
     assert_in_the_cone(run.W)
+
+
+@pytest.mark.parametrize("rtol", [1e-2, 1e-6])
+@pytest.mark.parametrize("log10_scale", [-7, -300])
+def test_a_late_step_of_one_per_cent_to_a_rest_is_no_creeping(log10_scale, rtol):
+    """An eigenvalue of 0.08 beside 5 waits for long, and then adds 1.6 per cent to the trace of W.
+
+    So the per cent before the last took as long as the plateau: W was said to grow on.
+    """
+    V = orthogonal(np.random.default_rng(0), 3)
+    problem = full((V * [5.0, 0.08, -1.0]) @ V.T)
+    start = mf.small_init(problem, rng=0)
+    run = mf.gradient_flow(problem, start, log10_scale=log10_scale, rtol=rtol)
+    assert run.reason == LEAST_REACHED
+    assert np.abs(run.W - (V * [5.0, 0.08, 0.0]) @ V.T).max() < 1e-6
+
+
+@pytest.mark.parametrize("log10_scale", [0, -4])
+def test_what_creeps_below_rounding_is_no_rest_however_coarse_the_steps(monkeypatch, log10_scale):
+    """W_22 = 1/W_11 while W_11 → 0, like a power of t; its slope drowns at 10^5 times the data."""
+    monkeypatch.setattr(drive, "far_beyond", lambda targets: np.inf)
+    problem = mf.MatrixCompletion.from_text("0 1; 1 ?")
+    run = mf.gradient_flow(
+        problem,
+        mf.small_init((2, 2), width=1, rng=3),
+        log10_scale=log10_scale,
+        rtol=1e-2,
+        loss_tol=0,
+    )
+    assert run.reason == UNBOUNDED
+    assert abs(run.W[1, 1]) > 1e4
 
 
 def test_a_component_at_its_least_lets_the_others_arrive():

@@ -8,10 +8,11 @@ from numpy.typing import ArrayLike
 from mfbook.flow.balanced.forms import EPS, Form, Plain, decomposed
 from mfbook.flow.balanced.path import follow, trajectory_of
 from mfbook.flow.balanced.units import units_at
+from mfbook.flow.options import SMALLEST_RTOL_END_TO_END, Limits, limits_of
 from mfbook.flow.run import SMALLEST_LOG10_SCALE
 from mfbook.flow.trajectory import Trajectory
 from mfbook.models import require_layers
-from mfbook.problems.checks import real_array, real_number, whole_number
+from mfbook.problems.checks import real_array, real_number
 from mfbook.problems.fit import LOSS_TOL, require_size
 from mfbook.problems.protocols import Problem
 
@@ -128,8 +129,8 @@ def end_to_end_flow(
         )
     depth = real_number("depth", depth, least=1, infinite=True)
     log10_scale = real_number("log10_scale", log10_scale, least=SMALLEST_LOG10_SCALE)
-    loss_tol, rtol, max_steps = steering(loss_tol, rtol, max_steps)
-    t_max = real_number("t_max", t_max, least=0, infinite=True)
+    smallest = SMALLEST_RTOL_END_TO_END
+    options = limits_of(loss_tol, rtol, max_steps, t_max=t_max, smallest_rtol=smallest)
     require_size(problem)
     largest = float(np.abs(start).max())
     U, sizes, Vt = np.linalg.svd(start / largest, full_matrices=False)
@@ -139,18 +140,9 @@ def end_to_end_flow(
     if depth == 1:
         y = np.exp(np.log(largest) + np.log(10.0) * log10_scale - units.log_W) * start / largest
         form: Form = Plain(units.of(problem))
-        return trajectory_of(follow(form, units, y.ravel(), loss_tol, rtol, t_max, max_steps))
+        return trajectory_of(follow(form, units, y.ravel(), options))
     form, y = decomposed(units.of(problem), depth, U[:, kept], log_sizes - units.log_W, Vt[kept].T)
-    return trajectory_of(follow(form, units, y, loss_tol, rtol, t_max, max_steps))
-
-
-def steering(loss_tol: float, rtol: float, max_steps: int) -> tuple[float, float, int]:
-    """The numbers that steer a run, checked."""
-    return (
-        real_number("loss_tol", loss_tol, least=0),
-        real_number("rtol", rtol, least=1e-12, most=1e-2),
-        whole_number("max_steps", max_steps, least=0),
-    )
+    return trajectory_of(follow(form, units, y, options))
 
 
 def flow_of_rank(
@@ -159,14 +151,11 @@ def flow_of_rank(
     U: np.ndarray,
     log_sizes: np.ndarray,
     V: np.ndarray,
-    *,
-    loss_tol: float,
-    rtol: float,
-    max_steps: int,
+    options: Limits,
 ) -> tuple[Trajectory, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """The flow from Σ e^{ℓ_i} u_i v_iᵀ, and U, the ℓ_i and V where it ends."""
     units = units_at(problem, depth, log_sizes, "eps")
     form, y = decomposed(units.of(problem), depth, U, log_sizes - units.log_W, V)
-    path = follow(form, units, y, loss_tol, rtol, np.inf, max_steps)
+    path = follow(form, units, y, options)
     U, log_sizes, V = form.triple(path.states[-1])
     return trajectory_of(path), (U, log_sizes + units.log_W, V)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from mfbook.flow.balanced.forms import EPS, Decomposed, Form
 from mfbook.flow.balanced.units import Units
+from mfbook.flow.options import Limits
 from mfbook.flow.trajectory import (
     LOSS_REACHED,
     STEP_LIMIT,
@@ -40,12 +42,12 @@ DIFFERENCE = 1e-7
 class Path:
     """The states after every step, and the polynomials between them, each with its own clock."""
 
-    def __init__(self, form: Form, units: Units, y: np.ndarray) -> None:
+    def __init__(self, form: Form, units: Units, y: np.ndarray, t_max: float) -> None:
         self.form, self.units = form, units
         self.times, self.states = [0.0], [y]
         self.pieces: list[tuple[float, object]] = []
         self.reason, self.n_gradients = "", 0
-        self.t_max = np.inf
+        self.t_max = t_max
 
     def runs_away(self) -> bool:
         problem, size = self.form.problem, float(self.form.singular_values(self.states[-1])[0])
@@ -88,67 +90,105 @@ class Path:
         return self.layers_of(self.state_at(t))
 
 
-def follow(
-    form: Form,
-    units: Units,
-    y: np.ndarray,
-    loss_tol: float,
-    rtol: float,
-    t_max: float,
-    max_steps: int,
-) -> Path:
+class Clock:
+    """Radau's steps by a clock that is set to 0 again where they get short beside its time."""
+
+    def __init__(self, form: Form, y: np.ndarray, t_max: float, rtol: float) -> None:
+        self.form, self.t_max, self.rtol = form, t_max, rtol
+        self.begun, self.taken, self._evaluations = 0.0, 0, 0
+        self.solver = _solver(form, y, t_max, rtol, None)
+
+    @property
+    def t(self) -> float:
+        return float(self.begun + self.solver.t)
+
+    @property
+    def has_run_out(self) -> bool:
+        return self.t >= self.t_max or self.t_max < SHORTEST
+
+    @property
+    def n_gradients(self) -> int:
+        return int(self._evaluations + self.solver.nfev)
+
+    @property
+    def last_step(self) -> float:
+        assert self.solver.step_size is not None  # a step was taken
+        return float(self.solver.step_size)
+
+    def step(self) -> bool:
+        """Take a step; False where none is short enough."""
+        with warnings.catch_warnings():
+            # A trial state far off may overflow; the step is then cut.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            self.solver.step()
+        self.taken += 1
+        return self.solver.status != "failed"
+
+    def set_again(self) -> None:
+        """Begin at 0 where the last step was short, or where there were many, and time is left."""
+        solver = self.solver
+        enough = self.last_step >= SHORT * solver.t and self.taken < MANY
+        if enough or self.has_run_out:
+            return
+        self._evaluations += solver.nfev
+        self.begun, self.taken = self.t, 0
+        y, left = self.form.normalised(solver.y), self.t_max - self.begun
+        self.solver = _solver(self.form, y, left, self.rtol, self.last_step)
+
+
+def follow(form: Form, units: Units, y: np.ndarray, options: Limits) -> Path:
     """Step until the loss is down, W rests, or a limit is reached."""
-    path = Path(form, units, y)
-    path.t_max, t_max = t_max, t_max * units.rate
+    path = Path(form, units, y, options["t_max"])
+    clock = Clock(form, y, options["t_max"] * units.rate, options["rtol"])
+    above = _height(form, y, options["loss_tol"])
+    if above(y) <= 0:
+        path.reason = LOSS_REACHED
+    while not path.reason:
+        path.reason = _reason_to_end(path, clock, options["max_steps"])
+        if not path.reason:
+            _step(path, clock, above)
+        if not path.reason:
+            clock.set_again()
+    path.n_gradients = clock.n_gradients
+    return path
+
+
+def _height(form: Form, y: np.ndarray, loss_tol: float) -> Callable[[np.ndarray], float]:
+    """By how much the loss of a state is above the one at which a run from y ends."""
     fit = fit_of(form.problem)
     goal = fit.threshold(loss_tol)
     if fit.learnable == 0.0:  # only the start has a size then
         goal = max(goal, loss_tol * excess(form.problem, form.W(y)))
+    return lambda state: excess(form.problem, form.W(state)) - goal
 
-    def above(state: np.ndarray) -> float:
-        return excess(form.problem, form.W(state)) - goal
 
-    begun, taken = 0.0, 0
-    solver = _solver(form, y, t_max, rtol, None)
-    if above(y) <= 0:
-        path.reason = LOSS_REACHED
-    while not path.reason:
-        if begun + solver.t >= t_max or t_max < SHORTEST:
-            path.reason = TIME_LIMIT
-        elif len(path.states) > max_steps:
-            path.reason = STEP_LIMIT
-        elif form.rests(path.states[-1], path.times[-1]):
-            path.reason = STUCK
-        elif path.runs_away():
-            path.reason = UNBOUNDED
-        else:
-            with warnings.catch_warnings():
-                # A trial state far off may overflow; the step is then cut.
-                warnings.simplefilter("ignore", RuntimeWarning)
-                solver.step()
-            if solver.status == "failed":
-                path.reason = STEP_TOO_SMALL
-                break
-            piece, end, state = solver.dense_output(), solver.t, solver.y
-            if above(state) <= 0:
-                end = _crossing(lambda t, piece=piece: above(piece(t)), solver.t_old, end)
-                state, path.reason = piece(end), LOSS_REACHED
-            path.pieces.append((begun, piece))
-            path.times.append(begun + end)
-            path.states.append(state)
-            taken += 1
-            assert solver.step_size is not None  # a step was taken
-            if form.depth < 2 and solver.step_size < EPS * path.times[-1]:
-                # A singular value goes to 0 there, and the clock that is set to 0 would follow it.
-                path.reason = path.reason or STEP_TOO_SMALL
-            if not path.reason and (solver.step_size < SHORT * solver.t or taken == MANY):
-                path.n_gradients += solver.nfev
-                begun, taken = begun + solver.t, 0
-                solver = _solver(
-                    form, form.normalised(state), t_max - begun, rtol, solver.step_size
-                )
-    path.n_gradients += solver.nfev
-    return path
+def _reason_to_end(path: Path, clock: Clock, max_steps: int) -> str:
+    """Why there is no further step; empty where there is one."""
+    if clock.has_run_out:
+        return TIME_LIMIT
+    if len(path.states) > max_steps:
+        return STEP_LIMIT
+    if path.form.rests(path.states[-1], path.times[-1]):
+        return STUCK
+    return UNBOUNDED if path.runs_away() else ""
+
+
+def _step(path: Path, clock: Clock, above: Callable[[np.ndarray], float]) -> None:
+    """Take a step, or its beginning where the loss is down; the path's reason says if it ends."""
+    if not clock.step():
+        path.reason = STEP_TOO_SMALL
+        return
+    solver = clock.solver
+    piece, end, state = solver.dense_output(), solver.t, solver.y
+    if above(state) <= 0:
+        end = _crossing(lambda t: above(piece(t)), solver.t_old, end)
+        state, path.reason = piece(end), LOSS_REACHED
+    path.pieces.append((clock.begun, piece))
+    path.times.append(clock.begun + end)
+    path.states.append(state)
+    if path.form.depth < 2 and clock.last_step < EPS * path.times[-1]:
+        # A singular value goes to 0 there, and the clock that is set to 0 would follow it.
+        path.reason = path.reason or STEP_TOO_SMALL
 
 
 def _solver(form: Form, y: np.ndarray, longest: float, rtol: float, h: float | None) -> Radau:
@@ -177,10 +217,10 @@ def _solver(form: Form, y: np.ndarray, longest: float, rtol: float, h: float | N
     )
 
 
-def _crossing(height: object, low: float, high: float) -> float:
+def _crossing(height: Callable[[float], float], low: float, high: float) -> float:
     from scipy.optimize import brentq
 
-    return float(brentq(height, low, high, xtol=1e-300, rtol=4 * EPS))  # type: ignore[call-overload]
+    return float(brentq(height, low, high, xtol=1e-300, rtol=4 * EPS))
 
 
 def trajectory_of(path: Path) -> Trajectory:

@@ -9,7 +9,7 @@ from mfbook.flow.deep.exact_path import ExactPath
 from mfbook.flow.deep.exact_run import ExactRun
 from mfbook.flow.determinants import sign_has_changed
 from mfbook.flow.greedy_path import DeepLimit
-from mfbook.flow.shallow.engine import Limits
+from mfbook.flow.options import Limits
 from mfbook.problems.protocols import Problem
 
 # log₁₀ of the scale that stands for an infinitesimal one. Sizes are powers of it, kept as

@@ -76,6 +76,18 @@ class DenseStepper:
             self._eigen = kernel.jacobian(self.field.arrays, self.Z, self.S)
         return self._eigen
 
+    def rests_within(self, unit: float) -> bool:
+        """Whether all that moves the active columns is a change of their entries by that share.
+
+        Not where one of their directions grows: at its start that is as slow.
+        """
+        field = self.field
+        if not kernel.rests_within(unit, self.S, self.F, self.Z, field.curvature):
+            return False
+        rates = self.eigen[1]
+        noise = kernel.noise_of(unit, self.S, self.Z, field.curvature)
+        return bool(rates.max(initial=0.0) <= noise)
+
     def step(self, h: float, tol: float = np.inf) -> tuple[Columns | None, float]:
         """The columns after time h, and the largest error of a column relative to its size.
 

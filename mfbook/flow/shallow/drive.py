@@ -46,9 +46,9 @@ LEAN = 11.0
 # Growth rates below this fraction of the largest at zero are rounding, not growth.
 RATE_FLOOR = 1e-13
 
-# A shaken run perturbs every entry of the columns by this share of it after every step: what a
-# computer may do to numbers without being wrong about any of them. So an entry that is tiny or
-# zero because no observation couples it stays so.
+# A shaken run perturbs every entry of the columns by this share of it after every step on its way:
+# what a computer may do to numbers without being wrong about any of them. So an entry that is tiny
+# or zero because no observation couples it stays so.
 SHAKE = 1e-13
 
 
@@ -73,6 +73,8 @@ class Stepper(Protocol):
 
     @property
     def S_eigen(self) -> tuple[np.ndarray, np.ndarray]: ...
+
+    def rests_within(self, unit: float) -> bool: ...
 
     def step(self, h: float, tol: float = np.inf) -> tuple[Columns | None, float]: ...
 
@@ -121,10 +123,6 @@ class Path:
             self.lean += 2 * self.memory.sigma * (new.t - old.t)
             loose = LOOSE if self.lean > LEAN else np.inf
             self.lean = 0.0 if self.lean > LEAN else self.lean
-        if self.shaker is not None:
-            noise = SHAKE * self.shaker.standard_normal(new.X.shape)
-            X, ell = normalised(new.X * (1 + noise), new.ell)
-            new = replace(new, X=X, ell=ell)
         self.states.append(regraded(new, self.log_active, loose))
 
     def whole(self, X: np.ndarray) -> np.ndarray:
@@ -149,6 +147,19 @@ class Path:
         columns, _ = self._last[1].step(h)
         assert columns is not None  # a step that was taken can be taken shorter
         return columns
+
+
+def shaken(columns: Columns, shaker: np.random.Generator, rests: bool) -> Columns:
+    """The columns perturbed; the active ones only on their way, and not where they rest.
+
+    There the perturbation itself would be all that moves them, and for ever. What they have of
+    directions that grow it has brought in before.
+    """
+    noise = SHAKE * shaker.standard_normal(columns.X.shape)
+    if rests:
+        noise[:, columns.active] = 0.0
+    X, ell = normalised(columns.X * (1 + noise), columns.ell)
+    return replace(columns, X=X, ell=ell)
 
 
 def largest_rate(field: Field) -> float:
@@ -254,6 +265,8 @@ def follow(path: Path, *, rtol: float, t_max: float) -> Iterator[None]:
             path.reason = trajectory.STEP_TOO_SMALL
             return
         path.n_steps += 1
+        if path.shaker is not None:
+            new = shaken(new, path.shaker, stepper.rests_within(SHAKE))
         path.append(new)
         path.records.append(stepper.record)
         h *= min(stepper.GROW, SAFETY * (tol / max(error, 1e-300)) ** (1 / stepper.ORDER))

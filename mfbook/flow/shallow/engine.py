@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from functools import cached_property
 from itertools import pairwise
-from typing import TypedDict, Unpack
+from typing import Unpack
 
 import numpy as np
 
 from mfbook.flow import trajectory
+from mfbook.flow.options import Limits
 from mfbook.flow.progress import Progress
 from mfbook.flow.shallow import drive
 from mfbook.flow.shallow.composite import Composite
@@ -48,15 +49,6 @@ _SHORT = (
     trajectory.STEP_LIMIT,
     trajectory.STEP_TOO_SMALL,
 )
-
-
-class Limits(TypedDict):
-    """The options that all runs of a batch share."""
-
-    loss_tol: float
-    rtol: float
-    t_max: float
-    max_steps: int
 
 
 class Options(Limits):

@@ -82,6 +82,32 @@ def S_of(field: FieldArrays, r: np.ndarray) -> np.ndarray:
 
 
 @compiled
+def noise_of(unit: float, S: np.ndarray, Z: np.ndarray, curvature: float) -> float:
+    """What S, and growth rates, have of columns whose entries are off by that share of them."""
+    size = np.sqrt(np.sum(S * S)) + curvature * np.sum(Z * Z)
+    return REST * unit * np.sqrt(len(Z)) * size
+
+
+@compiled
+def rests_within(
+    unit: float, S: np.ndarray, F: np.ndarray, Z: np.ndarray, curvature: float
+) -> bool:
+    """Whether every column is as slow as one at rest whose entries are off by that share of them.
+
+    At a rest S Z = 0; there δF = S δZ + δS Z with |δZ| ≤ unit |Z| and |δS| ≤ 2 curvature |Z| |δZ|.
+    """
+    noise = noise_of(unit, S, Z, curvature)
+    rests = True
+    for col in range(Z.shape[1]):
+        speed, size = 0.0, 0.0
+        for row in range(len(Z)):
+            speed += F[row, col] ** 2
+            size += Z[row, col] ** 2
+        rests = rests and np.sqrt(speed) <= noise * np.sqrt(size)
+    return rests
+
+
+@compiled
 def state_of(
     field: FieldArrays, Z: np.ndarray, X: np.ndarray, ell: np.ndarray, curvature: float
 ) -> tuple[np.ndarray, np.ndarray, float, float, bool]:
@@ -97,14 +123,7 @@ def state_of(
         for row in range(d):
             part += SX[row, col] ** 2
         square += np.exp(2 * ell[col]) * part
-    noise = EPS * np.sqrt(d) * (np.sqrt(np.sum(S * S)) + curvature * np.sum(Z * Z))
-    rests = True
-    for col in range(Z.shape[1]):
-        speed, size = 0.0, 0.0
-        for row in range(d):
-            speed += F[row, col] ** 2
-            size += Z[row, col] ** 2
-        rests = rests and np.sqrt(speed) <= REST * noise * np.sqrt(size)
+    rests = rests_within(EPS, S, F, Z, curvature)
     return S, F, field.weight * np.sum(r * r), np.sqrt(square), rests
 
 

@@ -69,21 +69,24 @@ class Krylov:
         self.V[m + 1] = w / b
         self.shares.append(self._share(m + 1))
 
+    @property
+    def eigen(self) -> tuple[np.ndarray, np.ndarray]:
+        """Eigenvalues of J that the space knows, rising, and their vectors in its basis."""
+        if self._eigen is None:
+            d, e = np.array(self.diagonal), np.array(self.side[: len(self.diagonal) - 1])
+            self._eigen = eigh_tridiagonal(d, e)
+        return self._eigen
+
     def largest(self) -> tuple[float, np.ndarray]:
         """The eigenvalue of largest modulus that the space knows, and its vector."""
-        d, e = np.array(self.diagonal), np.array(self.side[: len(self.diagonal) - 1])
-        lam, Q = eigh_tridiagonal(d, e)
+        lam, Q = self.eigen
         top = int(np.argmax(np.abs(lam)))
-        vector = Q[:, top] @ self.V[: len(d)]
+        vector = Q[:, top] @ self.V[: len(lam)]
         return float(abs(lam[top])), vector.reshape(self.shape)
 
     def _coefficients(self, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """function(T) e_1 · |b| for a function given on eigenvalues; (..., m)."""
-        m = len(self.diagonal)
-        if self._eigen is None:
-            d, e = np.array(self.diagonal), np.array(self.side[: m - 1])
-            self._eigen = eigh_tridiagonal(d, e)
-        lam, Q = self._eigen
+        lam, Q = self.eigen
         return self.norm * (function(lam) * Q[0]) @ Q.T
 
     def reach(self, h: float, tol: float) -> bool:

@@ -26,9 +26,10 @@ import numpy as np
 
 from mfbook.flow.shallow.dense import Columns
 from mfbook.flow.shallow.explicit import EXPLICIT, chebyshev, dormand_prince, longest_chebyshev
-from mfbook.flow.shallow.exponential import Exponential, series
+from mfbook.flow.shallow.exponential import MOST, Exponential, series
 from mfbook.flow.shallow.field import LargeField
 from mfbook.flow.shallow.gauge import linear_flow, normalised
+from mfbook.flow.shallow.kernel import REST
 from mfbook.flow.shallow.krylov import Krylov
 
 # Up to this many active columns a step beyond WORTH (times the stability interval's unit 1/ρ) is
@@ -157,6 +158,22 @@ class LargeStepper:
             return 0.0
         speed = np.linalg.norm(self.F, axis=0) / np.linalg.norm(self.Z, axis=0)
         return UNREST * float(speed.max())
+
+    def rests_within(self, unit: float) -> bool:
+        """Whether all that moves the active columns is a change of their entries by that share.
+
+        Not where one of their directions grows, as far as a Krylov space finds it.
+        """
+        noise = REST * unit * self.rho
+        if not np.linalg.norm(self.F) <= noise * np.linalg.norm(self.Z):
+            return False
+        if not self.k:
+            return True
+        start = np.random.default_rng(0).standard_normal(self.F.shape)
+        space = Krylov(self.exponential.product, start, np.ones(self.k), MOST)
+        while not space.complete and len(space.diagonal) < MOST:
+            space.extend()
+        return bool(space.eigen[0][-1] <= noise)
 
     def move_on(self) -> None:
         """Take no rest: nothing grows that would be told from the motion that is left."""
