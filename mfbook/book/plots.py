@@ -86,20 +86,20 @@ def matrix(ax: Axes, W: Any, *, problem: EntryProblem | None = None, title: str 
     """Write the entries of W into cells; entries that `problem` observes are shaded.
 
     W may be a problem: then its unobserved entries are stars. Raises TypeError or ValueError where
-    W is no real matrix, or not of the problem's shape.
+    W is no real matrix, has no entry, or is not of the problem's shape.
     """
     if hasattr(W, "words"):
         problem, words = W, W.words()
     else:
-        words = [[_short(value) for value in row] for row in real_array("W", W, ndim=2)]
+        W = real_array("W", W, ndim=2)
+        if not W.size:
+            raise ValueError(f"W must have an entry to write, but has the shape {W.shape}")
+        words = [[_short(value) for value in row] for row in W]
+    m, n = len(words), len(words[0])
     if problem is not None:
         require_problem(problem, entries="its observed entries are what is shaded")
-        if problem.shape != (len(words), len(words[0])):
-            raise ValueError(
-                f"W must have the problem's shape {problem.shape}, but has "
-                f"{(len(words), len(words[0]))}"
-            )
-    m, n = len(words), len(words[0])
+        if problem.shape != (m, n):
+            raise ValueError(f"W must have the problem's shape {problem.shape}, but has {(m, n)}")
     ax.set(xlim=(0, n), ylim=(m, 0), aspect="equal", xticks=[], yticks=[], title=title)
     ax.grid(False)
     ax.spines[:].set_visible(False)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import mfbook as mf
-from mfbook.book.widgets.front import engine_source, worker_source
+from mfbook.book.widgets.front import ENGINE, SERVE, engine_source, source
 from studies.live_engine import STORE, answer, problem_of, start_of
 
 # What pages ask for. Its promise is 10 rtol along a run; an end is met much better than that.
@@ -39,7 +39,7 @@ def page(browser):
     """An empty page with the engine, and with a Worker behind `ask`."""
     page = browser.new_page()
     page.add_script_tag(content=engine_source())
-    page.evaluate(OPEN, worker_source())
+    page.evaluate(OPEN, source((*ENGINE, *SERVE)))
     yield page
     page.close()
 

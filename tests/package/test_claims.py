@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import yaml
 
 import mfbook as mf
+from mfbook.book import claims
 from mfbook.book.claims import Claim, ClaimFailed, Ledger
 
 ROW = Claim(
@@ -76,3 +78,15 @@ def test_the_table_links_each_row_to_its_card():
     assert 'href="data/graph.html#claim-some-id"' in html
     assert "&lt;less&gt;" in html
     assert repr(Ledger([ROW])) == "1 claims: 1 fine-print"
+
+
+def test_an_id_that_comes_twice_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "folder", lambda: tmp_path)
+    rows = [{**ROW.__dict__, "id": id} for id in ("b", "a", "b")]
+    for given, says in ((rows, r"more than once: \['b'\]"), (rows[:2], None)):
+        (tmp_path / "claims.yml").write_text(yaml.safe_dump(given), encoding="utf-8")
+        if says:
+            with pytest.raises(ValueError, match=says):
+                claims.ledger.__wrapped__()
+        else:
+            assert [row.id for row in claims.ledger.__wrapped__()] == ["b", "a"]

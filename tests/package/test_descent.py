@@ -199,6 +199,15 @@ def test_phases_are_the_ranks_in_order():
     assert run.phases[-1].time == run.t[-1]
 
 
+def test_descent_keeps_w_alone():
+    run = mf.gradient_descent(M3, mf.small_init((3, 3), rng=0), lr=0.02, max_iters=9)
+    assert run.log10_columns is None
+    with pytest.raises(ValueError, match="kept W along its path, but not its factors"):
+        run.factors_at(0.0)
+    with pytest.raises(ValueError, match="one clock for all its phases"):
+        run.W_at(0.0, phase=0)
+
+
 def test_resting_times_ignore_shallow_minima():
     norm = np.array([1.0, 0.5, 0.9, 0.4, 1e-3, 2e-3, 5e-4, 0.7, 1e-6])
     assert resting_times(norm) == [6, 8]

@@ -83,3 +83,35 @@ def test_readings_are_computed_when_they_are_asked_for(monkeypatch):
     assert not calls
     assert run.singular_values is run.singular_values
     assert len(calls) == len(run.t)
+
+
+def test_a_run_is_the_only_one_of_itself():
+    run = gradient_flow(examples.M4, small_init((2, 2), rng=0), log10_scale=-5)
+    assert run[()] is run
+    with pytest.raises(IndexError, match="0 leading axes, but the index has 1"):
+        run[0]
+
+
+def test_a_batch_says_how_many_of_its_runs_converged():
+    start = small_init((2, 2), rng=0)
+    batch = gradient_flow(examples.M4, start, log10_scale=[-1, -100], t_max=50.0)
+    assert batch.converged.tolist() == [True, False]
+    assert repr(batch) == "Trajectory(<2 runs, 1 converged>)"
+    with pytest.raises(ValueError, match=r"take one, trajectory\[k\]"):
+        _ = batch.advice
+    assert batch[0].advice == "" and "raise t_max" in batch[1].advice
+
+
+def test_the_sizes_of_columns_are_those_of_one_run():
+    batch = gradient_flow(examples.M4, small_init((2, 2), rng=0), log10_scale=[-3, -30])
+    assert batch.log10_columns is None
+    assert [batch[k].log10_columns[0, 0] for k in range(2)] == pytest.approx([-3, -30], abs=0.5)
+
+
+def test_a_run_beyond_all_numbers_ends_at_a_power_of_ten():
+    start = small_init((2, 2), depth=3, rng=0)
+    run = gradient_flow(examples.M4, start, log10_scale=-1000)
+    assert run.t[-1] == np.inf
+    # A factor of three grows from α within a time of order 1/α.
+    assert 997 < run.phases[-1].log10_time < 1000
+    assert f"t = 10^{run.phases[-1].log10_time:.2f}, " in repr(run)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mfbook.flow import gradient_flow, progress, trajectory
+from mfbook.flow.shallow.composite import Composite
 from mfbook.models import small_init
 from mfbook.problems import MatrixCompletion, MatrixSensing, examples
 from tests.package.given import full
@@ -274,3 +275,14 @@ def test_a_measurement_that_sees_nothing():
     assert run.converged
     assert run.W == pytest.approx(np.eye(2))
     assert run.loss == pytest.approx([4.5])
+
+
+@pytest.mark.parametrize("text", ["2", "2 1; 1 2", "1 ?; ? 2"])
+def test_parts_that_are_fitted_make_a_run_that_is(text, monkeypatch):
+    """The loss of the whole is computed anew, and may be above its tolerance by rounding."""
+    problem = MatrixCompletion.from_text(text)
+    plain = Composite.excess
+    monkeypatch.setattr(Composite, "excess", lambda self, columns: plain(self, columns) + 1e-20)
+    run = gradient_flow(problem, (np.eye(len(problem.mask)),) * 2, log10_scale=-1, loss_tol=0)
+    assert run.reason == trajectory.LOSS_REACHED and run.converged
+    assert problem.loss_value(run.W) < 1e-29

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from mfbook.flow import gradient_flow
+from mfbook.flow import gradient_flow, trajectory
 from mfbook.flow.shallow import drive, field
 from mfbook.flow.shallow import large as large_steps
 from mfbook.models import small_init
 from mfbook.problems import MatrixCompletion, MatrixSensing
+from tests.package.given import full
 
 RTOL = 1e-4
 
@@ -140,3 +141,49 @@ def test_dense_output_agrees_with_the_steps():
         W = run.W_at(t)
         before = run.W_at(t * (1 - 1e-9))
         assert np.linalg.norm(W - before) <= 1e-5 * np.linalg.norm(W) + 1e-12
+
+
+def part_of(n, text):
+    """A problem of n rows and columns that observes what the text does, and nothing else."""
+    values = np.full((n, n), np.nan)
+    corner = MatrixCompletion.from_text(text).values
+    values[: len(corner), : corner.shape[1]] = corner
+    return MatrixCompletion.from_array(values)
+
+
+def rank_one(n):
+    rng = np.random.default_rng(0)
+    return full(np.outer(rng.standard_normal(n), rng.standard_normal(n)))
+
+
+@pytest.mark.parametrize(
+    ("problem", "width", "log10_scale"),
+    [
+        (
+            rank_one(80),
+            80,
+            -10,
+        ),  # at first more columns than half of the rows
+        (rank_one(80), 3, -10),
+        (part_of(80, "1 2; 3 ?"), 1, 0),  # most of W is what nobody observes
+        (part_of(80, "1 2; 3 ?"), 80, -1),
+        (part_of(101, "1 ?; ? 2"), 2, -1),  # two parts
+    ],
+)
+def test_the_singular_values_of_a_large_matrix_are_those_of_w(problem, width, log10_scale):
+    start = small_init(problem.shape, width=width, rng=1)
+    run = gradient_flow(problem, start, log10_scale=log10_scale, rtol=RTOL, loss_tol=1e-4)
+    assert run.converged
+    for t, values in zip(run.t, run.singular_values, strict=True):
+        expected = np.linalg.svd(run.W_at(t), compute_uv=False)
+        assert np.abs(values - expected).max() <= 1e-14 * expected[0]
+
+
+def test_singular_values_in_a_subspace_of_a_small_part_of_a_large_matrix():
+    """(A, Aᵀ) keeps W positive semidefinite, and this part in coordinates of its own."""
+    A, _ = small_init((80, 80), rng=0)
+    run = gradient_flow(part_of(80, "1 2; 2 -1"), (A, A.T), log10_scale=-10)
+    assert run.reason == trajectory.STUCK
+    # The positive eigenvalue of [[1, 2], [2, -1]] is √5.
+    assert run.singular_values[-1, :2] == pytest.approx([np.sqrt(5), 0.0], abs=1e-6)
+    assert [phase.rank for phase in run.phases] == [0, 1]

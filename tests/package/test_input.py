@@ -508,6 +508,8 @@ def test_a_shape_is_a_pair_of_sizes(bad):
         (lambda: RUNS["flow"].W_at([0.0, 1.0]), "t must be one time"),
         (lambda: mf.escape_direction(P, THREE), "deep_limit tells"),
         (lambda: mf.sampling_patterns(0), "n must be at least 1, but is 0"),
+        (lambda: mf.plots.matrix(None, np.ones((2, 3)), problem=P), r"shape \(2, 2\), but has"),
+        (lambda: mf.plots.matrix(None, np.ones((0, 3))), "an entry to write"),
         (lambda: mf.sweep(3, {}, store="x"), "must be callable"),
         (lambda: mf.sweep(abs, None, store="x"), "instances must be pairs"),
         (lambda: mf.sweep(abs, ["ab", "c"], store="x"), "instances must be pairs"),

@@ -1,5 +1,7 @@
 """Problems: what they compute, and what they refuse."""
 
+import io
+
 import numpy as np
 import pytest
 import scipy.sparse
@@ -10,6 +12,8 @@ from hypothesis.extra.numpy import arrays
 
 import mfbook as mf
 from mfbook.models import factors_of
+from mfbook.problems.fit import size_of_data
+from mfbook.problems.text import printable
 from tests.package.own import Frame, NAType
 
 entries = st.floats(-100, 100, allow_nan=False)
@@ -318,3 +322,24 @@ def test_matrices_of_another_shape_are_refused():
     problem = mf.MatrixSensing(np.ones((1, 2, 2)), [1.0])
     with pytest.raises(ValueError, match=r"W must end in the problem's shape \(2, 2\)"):
         problem.loss_value(np.ones((2, 3)))
+
+
+def test_a_large_problem_is_named_by_its_size():
+    wide = mf.MatrixCompletion(np.ones((2, 9)), np.eye(2, 9, dtype=bool))
+    assert repr(wide) == "MatrixCompletion(<2 entries of (2, 9)>)"
+    assert wide._repr_latex_() is None
+    narrow = mf.MatrixCompletion(np.ones((2, 8)), np.eye(2, 8, dtype=bool))
+    assert repr(narrow).count("★") == 14 and narrow._repr_latex_().count("★") == 0
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"), [("ascii", "1 ? - 2"), ("latin-1", "1 ? - 2"), ("utf-8", "1 ★ − 2")]
+)
+def test_signs_that_the_output_lacks_are_replaced(monkeypatch, encoding, shown):
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+    assert printable("1 ★ − 2") == shown
+
+
+def test_measurements_of_nothing_have_no_size():
+    assert size_of_data(mf.MatrixSensing(np.zeros((2, 2, 3)), [1.0, 2.0])) == 0.0
+    assert size_of_data(mf.MatrixSensing(np.eye(2)[None], [3.0])) == pytest.approx(1.5)

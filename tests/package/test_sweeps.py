@@ -163,6 +163,13 @@ def test_two_sweeps_do_not_write_one_store(tmp_path):
     assert stored(store) == ["a"]
 
 
+def test_where_files_cannot_be_locked_a_sweep_is_stored_as_well(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcntl", None)  # as on Windows
+    store = tmp_path / "store.jsonl"
+    assert mf.sweep(abs, {"a": -1}, store=store) == {"a": 1}
+    assert stored(store) == ["a"]
+
+
 def scaled(factor, x):
     return factor * x
 
@@ -170,6 +177,17 @@ def scaled(factor, x):
 def scaling(factor):
     def inner(x):
         return factor * x
+
+    return inner
+
+
+def called(function, x):
+    return function(x)
+
+
+def calling(function):
+    def inner(x):
+        return function(x)
 
     return inner
 
@@ -194,6 +212,8 @@ DIFFERENT = {
     "methods": lambda k: Scaled(k).method,
     "objects": Scaled,
     "methods of builtins": lambda k: [0, k, 2 * k].__getitem__,
+    "closures of closures": lambda k: calling(scaling(k)),
+    "partials of closures": lambda k: partial(called, scaling(k)),
     "functions of one name": lambda k: (json.dumps, pickle.dumps)[k - 2],
 }
 
@@ -218,6 +238,27 @@ def test_a_lambda_is_refused(tmp_path):
     for function in (lambda x: x, partial(lambda y, x: x, 1)):
         with pytest.raises(TypeError, match=r"must have a name.*write def"):
             mf.sweep(function, {"a": 1}, store=tmp_path / "s")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_assigned_later_counts(tmp_path):
+    store = tmp_path / "store.jsonl"
+
+    def inner(x):
+        try:
+            return later * x
+        except NameError:
+            return x
+
+    assert mf.sweep(inner, {"a": 1}, store=store) == {"a": 1}
+    later = 2
+    with pytest.raises(ValueError, match="the store of another sweep"):
+        mf.sweep(inner, {"a": 1}, store=store)
+
+
+def test_what_cannot_be_told_apart_is_refused(tmp_path):
+    with pytest.raises(TypeError, match=r"cannot tell what .* bound to.*name it in provenance"):
+        mf.sweep(partial(scaled, (k for k in range(3))), {"a": 1}, store=tmp_path / "s")
     assert not list(tmp_path.iterdir())
 
 

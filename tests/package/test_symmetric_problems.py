@@ -174,6 +174,13 @@ def test_bad_factors(factors, words):
             call()
 
 
+def test_the_landscape_is_that_of_one_run():
+    problem = mf.SymmetricCompletion.from_text("1 2; 2 5")
+    for call in (mf.hessian, mf.critical_point_kind, mf.escape_direction):
+        with pytest.raises(ValueError, match=r"one run, but U has the leading axes \(3,\)"):
+            call(problem, (np.ones((3, 2, 1)),))
+
+
 def test_a_start_of_zeros_is_refused():
     problem = mf.SymmetricCompletion.from_text("1 2; 2 5")
     with pytest.raises(ValueError, match=r"zero is a critical point.*small_init\(problem, rng=0\)"):

@@ -103,6 +103,14 @@ def test_an_explorer_is_a_widget_where_there_are_widgets(kind):
     assert shown[0] != shown[1]
 
 
+def test_an_explorer_is_none_where_there_are_no_widgets(monkeypatch):
+    explorer = mf.widgets.matrix("1 2; 3 ?")
+    monkeypatch.setattr("mfbook.book.widgets.explorer.find_spec", lambda name: None)
+    assert not isinstance(explorer, ipywidgets.DOMWidget)
+    assert isinstance(explorer, mf.widgets.Explorer)
+    assert set(explorer._repr_mimebundle_()) == {"text/plain", "text/html"}
+
+
 def test_what_an_explorer_lacks_it_says():
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = mf.widgets.matrix().nothing
@@ -121,6 +129,8 @@ def test_a_question_is_answered_or_refused_in_words():
     explorer._live._handle_custom_msg({"id": 2, "request": {"values": [[None]]}}, [])
     assert said[0]["id"] == 1 and said[0]["answer"]["converged"]
     assert said[1]["id"] == 2 and "selects no entry" in said[1]["error"]
+    explorer._live._handle_custom_msg({"id": 3, "request": {**request, "task": "rank"}}, [])
+    assert "task must be one of flow, " in said[2]["error"] and "'rank'" in said[2]["error"]
 
 
 def test_an_answer_is_that_of_the_package():

@@ -71,11 +71,6 @@ def engine_source() -> str:
     return source(ENGINE)
 
 
-def worker_source() -> str:
-    """The engine as the script of a worker, which answers the requests that it is sent."""
-    return source((*ENGINE, *SERVE))
-
-
 @cache
 def script() -> str:
     """Everything, as one classic script. The engine is a function, so that a worker can be made

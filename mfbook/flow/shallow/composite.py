@@ -183,7 +183,7 @@ class Composite:
 
     def singular_values(self, columns: list[Columns]) -> np.ndarray:
         m, n = self.problem.shape
-        if len(columns) == 1 and min(m, n) >= LARGE:
+        if min(m, n) >= LARGE and self._in_one_piece():
             return self._few_singular_values(columns[0])
         U = self._stacked(columns)
         if min(m, n) <= 2 * U.shape[1] or m * n <= 10_000:
@@ -195,6 +195,11 @@ class Composite:
         values = np.zeros(min(m, n))
         values[: len(core)] = np.linalg.svd(core, compute_uv=False)
         return values
+
+    def _in_one_piece(self) -> bool:
+        """Whether the columns of one part are those of W: all its rows, in one hidden basis."""
+        whole = [path.field.p for path in self.paths if path.field.basis is None]
+        return whole == [self.stack.p]
 
     def _few_singular_values(self, column: Columns) -> np.ndarray:
         """Those of one large part, without the columns that drown in its rounding."""

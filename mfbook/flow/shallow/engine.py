@@ -68,7 +68,8 @@ def flow(
         reason = trajectory.LOSS_REACHED
     else:
         reasons = [path.reason for path in run.paths]
-        reason = limit or next(reason for reason in _BY_WEIGHT if reason in reasons)
+        # Each part may be fitted to rounding, and the sum, computed anew, be above it by rounding.
+        reason = limit or next((r for r in _BY_WEIGHT if r in reasons), trajectory.LOSS_REACHED)
     if reason in (trajectory.LOSS_REACHED, trajectory.STUCK) and _may_lose_sectors(run):
         again, _ = _followed(problem, arrays, options, progress, np.random.default_rng(0))
         if not _same_run(run, again, options["rtol"]):
