@@ -37,14 +37,16 @@ def independent_lines(
             return 0
         key = lines, shared.tobytes(), surely
         if key not in ranks:
-            block = np.ix_(np.array(sorted(lines)), np.flatnonzero(shared))
-            if not shared.any():
+            chosen = sorted(lines)
+            block = known[chosen][:, shared]
+            if not block.size:
                 ranks[key] = 0
             elif surely:
-                s = np.linalg.svd(known[block], compute_uv=False)
-                ranks[key] = int((s > noise + 4 * np.linalg.norm(error[block])).sum())
+                s = np.linalg.svd(block, compute_uv=False)
+                doubt = noise + 4 * np.linalg.norm(error[chosen][:, shared])
+                ranks[key] = int((s > doubt).sum())
             else:
-                s = np.linalg.svd(levelled(known[block]), compute_uv=False)
+                s = np.linalg.svd(levelled(block), compute_uv=False)
                 ranks[key] = int((s > NOISE).sum())
         return ranks[key]
 
