@@ -82,9 +82,9 @@ class Decomposed:
         return L, y[..., begin:end].reshape(*stack, m, r), y[..., end:].reshape(*stack, n, r)
 
     def joined(self, L: np.ndarray, U: np.ndarray, V: np.ndarray) -> np.ndarray:
-        stack = L.shape[:-2]
-        lower = L[(..., *self._lower)]
-        return np.concatenate([lower, U.reshape(*stack, -1), V.reshape(*stack, -1)], axis=-1)
+        (rows, cols), stack = self._lower, L.shape[:-2]
+        parts = L[..., rows, cols], U.reshape(*stack, -1), V.reshape(*stack, -1)
+        return np.concatenate(parts, axis=-1)
 
     @cached_property
     def _lower(self) -> tuple[np.ndarray, ...]:
