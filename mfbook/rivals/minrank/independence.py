@@ -45,6 +45,8 @@ def independent_lines(
                 s = np.linalg.svd(block, compute_uv=False)
                 doubt = noise + 4 * np.linalg.norm(error[chosen][:, shared])
                 ranks[key] = int((s > doubt).sum())
+            elif len(chosen) == 1:
+                ranks[key] = int(block.any())
             else:
                 s = np.linalg.svd(levelled(block), compute_uv=False)
                 ranks[key] = int((s > NOISE).sum())
