@@ -113,13 +113,18 @@ def components(mask: ArrayLike | EntryProblem) -> list[tuple[np.ndarray, np.ndar
     mask, symmetric = _read(mask)
     if symmetric:
         return symmetric_parts(mask)
-    rows, cols = np.nonzero(mask)
-    size = sum(mask.shape)
-    edges = coo_array((np.ones(len(rows)), (rows, len(mask) + cols)), shape=(size, size))
-    _, label = connected_components(edges, directed=False)
-    of_rows, of_cols = label[: len(mask)], label[len(mask) :]
-    seen = dict.fromkeys(of_rows[mask.any(axis=1)])
-    return [(np.flatnonzero(of_rows == k), np.flatnonzero(of_cols == k)) for k in seen]
+    parts, left = [], mask.any(axis=1)
+    while left.any():
+        rows, cols = np.zeros(len(mask), dtype=bool), np.zeros(mask.shape[1], dtype=bool)
+        new = np.arange(len(mask)) == left.argmax()
+        while new.any():
+            rows |= new
+            met = mask[new].any(axis=0) & ~cols
+            cols |= met
+            new = mask[:, met].any(axis=1) & ~rows
+        left &= ~rows
+        parts.append((np.flatnonzero(rows), np.flatnonzero(cols)))
+    return parts
 
 
 def symmetric_parts(mask: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:

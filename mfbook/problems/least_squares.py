@@ -93,9 +93,7 @@ class LeastSquares(ABC):
         return float(value) if np.ndim(value) == 0 else value
 
     def _candidate(self, W: ArrayLike) -> np.ndarray:
-        # Engines come here once a step, with arrays that need no look.
-        if type(W) is not np.ndarray or W.dtype != np.float64:
-            W = real_array("W", W)
+        W = _floats("W", W)
         if W.shape[-2:] != self.shape:
             raise ValueError(
                 f"W must end in the problem's shape {self.shape}, but has {W.shape}; give a matrix "
@@ -105,13 +103,20 @@ class LeastSquares(ABC):
 
     def _weights(self, r: ArrayLike) -> np.ndarray:
         """One number a measurement, with any leading axes."""
-        r = real_array("r", r)
+        r = _floats("r", r)
         if r.shape[-1:] != (self.n_observed,):
             raise ValueError(
                 f"r must hold one number a measurement, {self.n_observed}, in its last axis, but "
                 f"has shape {r.shape}"
             )
         return r
+
+
+def _floats(name: str, array: ArrayLike) -> np.ndarray:
+    # Engines come here once a step, with arrays that need no look.
+    if type(array) is np.ndarray and array.dtype == np.float64:
+        return array
+    return real_array(name, array)
 
 
 def require_name(name: str) -> None:

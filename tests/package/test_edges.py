@@ -301,7 +301,13 @@ def test_deep_greedy_learning_does_not_depend_on_the_unit(c):
     assert np.abs(other.W / c - one.W).max() < 1e-4 * 10
 
 
-@pytest.mark.parametrize("learn", [mf.glrl, lambda p, **options: mf.deep_glrl(p, 3, **options)])
+@pytest.mark.parametrize(
+    "learn",
+    [
+        mf.glrl,
+        pytest.param(lambda p, **kept: mf.deep_glrl(p, 3, **kept), marks=pytest.mark.slow),
+    ],
+)
 def test_what_is_appended_has_a_size(learn):
     problem = mf.examples.M4
     for eps in (1e51, 1e300):
@@ -312,6 +318,7 @@ def test_what_is_appended_has_a_size(learn):
     assert learn(problem, eps=1e-100).converged
 
 
+@pytest.mark.slow
 def test_starts_of_any_size_are_followed():
     """Directions of size c at the scale α/c are the start of size α."""
     problem, layers = mf.examples.M4, mf.small_init((2, 2), depth=3, rng=0)

@@ -85,6 +85,24 @@ def test_the_velocity_is_that_of_the_papers(shape, depth):
     assert np.abs(velocity_of(problem, W, depth) - expected).max() < 1e-7 * np.abs(expected).max()
 
 
+@pytest.mark.parametrize("rank", [2, 3])
+@pytest.mark.parametrize("depth", [1, 1.5, 2, 3, np.inf])
+def test_states_move_in_a_stack_as_they_do_one_by_one(rank, depth):
+    """The Jacobian takes all its differences at once; of rank 3 the bases are square."""
+    rng = np.random.default_rng(rank)
+    problem = mf.MatrixSensing(rng.standard_normal((4, 3, 3)), rng.standard_normal(4))
+    form, y = (Plain(problem), np.zeros(9))
+    if depth > 1:
+        U, V = (np.linalg.qr(rng.standard_normal((3, rank)))[0] for _ in range(2))
+        form, y = decomposed(problem, depth, U, rng.standard_normal(rank), V)
+    states = y + 0.1 * rng.standard_normal((2, 5, len(y)))
+    together = form.velocity(0.0, states)
+    assert together.shape == states.shape
+    for place in np.ndindex(2, 5):
+        alone = form.velocity(0.0, states[place])
+        assert np.abs(together[place] - alone).max() < 1e-12 * np.abs(alone).max()
+
+
 def test_the_kernel_at_large_depth():
     """|K/N − K*| falls as 1/N, from the sum of the papers to its limit."""
     form = Decomposed(P, np.inf, 3)

@@ -35,7 +35,7 @@ MAKE = {
     "depth": lambda: mf.widgets.depth("1 2; 3 ?", log10_scale=-1.5),
 }
 # None of these is changed by a test.
-made = cache(lambda kind: MAKE[kind]())
+made, made_again = (cache(lambda kind: MAKE[kind]()) for _ in range(2))
 every_kind = pytest.mark.parametrize("kind", MAKE)
 
 
@@ -57,7 +57,7 @@ def test_it_has_a_line_of_text_a_still_figure_and_a_view(kind):
 
 @every_kind
 def test_what_is_stored_is_the_same_twice(kind):
-    again = MAKE[kind]()
+    again = made_again(kind)
     assert (repr(again), again.html) == (repr(made(kind)), made(kind).html)
 
 
@@ -94,7 +94,7 @@ def test_what_the_reader_does_comes_back():
 
 @every_kind
 def test_an_explorer_is_a_widget_where_there_are_widgets(kind):
-    explorer, other = MAKE[kind](), MAKE[kind]()
+    explorer, other = made(kind), made_again(kind)
     assert isinstance(explorer, ipywidgets.DOMWidget) and isinstance(explorer, mf.widgets.Explorer)
     assert type(explorer) is mf.widgets.Explorer
     box = ipywidgets.VBox([explorer, other])

@@ -41,10 +41,10 @@ class Plain:
     depth: float = 1.0
 
     def W(self, y: np.ndarray) -> np.ndarray:
-        return y.reshape(self.problem.shape)
+        return y.reshape(*y.shape[:-1], *self.problem.shape)
 
     def velocity(self, _: float, y: np.ndarray) -> np.ndarray:
-        return -gradient(self.problem, self.W(y)).ravel()
+        return -gradient(self.problem, self.W(y)).reshape(y.shape)
 
     def gradient_norm(self, y: np.ndarray) -> float:
         return float(np.linalg.norm(self.velocity(0.0, y)))
@@ -72,15 +72,19 @@ class Decomposed:
     rank: int
 
     def parts(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Λ, U and V of a state, or of each of a stack."""
         (m, n), r = self.problem.shape, self.rank
         rows, cols = self._lower
-        L = np.empty((r, r))
-        L[rows, cols] = L[cols, rows] = y[: len(rows)]
-        U, V = np.split(y[len(rows) :], [m * r])
-        return L, U.reshape(m, r), V.reshape(n, r)
+        stack = y.shape[:-1]
+        L = np.empty((*stack, r, r))
+        L[..., rows, cols] = L[..., cols, rows] = y[..., : len(rows)]
+        begin, end = len(rows), len(rows) + m * r
+        return L, y[..., begin:end].reshape(*stack, m, r), y[..., end:].reshape(*stack, n, r)
 
     def joined(self, L: np.ndarray, U: np.ndarray, V: np.ndarray) -> np.ndarray:
-        return np.concatenate([L[self._lower], U.ravel(), V.ravel()])
+        (rows, cols), stack = self._lower, L.shape[:-2]
+        parts = L[..., rows, cols], U.reshape(*stack, -1), V.reshape(*stack, -1)
+        return np.concatenate(parts, axis=-1)
 
     @cached_property
     def _lower(self) -> tuple[np.ndarray, ...]:
@@ -98,31 +102,36 @@ class Decomposed:
         return (U * np.exp(ell)) @ V.T
 
     def velocity(self, _: float, y: np.ndarray) -> np.ndarray:
+        """Of a state, or of each of a stack."""
         L, U, V = self.parts(y)
         ell, R = np.linalg.eigh(L)
         U, V = U @ R, V @ R
-        G = gradient(self.problem, (U * np.exp(ell)) @ V.T)
-        GV, GtU = G @ V, G.T @ U
-        g = U.T @ GV
-        low, high = np.minimum.outer(ell, ell), np.maximum.outer(ell, ell)
-        gap = high - low
+        of_row, of_column = ell[..., :, None], ell[..., None, :]
+        G = gradient(self.problem, (U * np.exp(of_column)) @ V.mT)
+        GV, GtU = G @ V, G.mT @ U
+        g = U.mT @ GV
+        high = np.maximum(of_row, of_column)
+        gap = high - np.minimum(of_row, of_column)
         if np.isinf(self.depth):
             # N (a_i − a_j) tends to 2 (ℓ_i − ℓ_j); the spaces of U and V do not turn.
-            L = -0.5 * (g * np.exp(ell) + (g * np.exp(ell)).T)
-            turn = 0.5 * np.exp(high) * _ratio(gap, 1.0) * (g - g.T)
-            outward = np.zeros_like(ell)
+            first = 0.5 * g * np.exp(of_column)
+            L = -(first + first.mT)
+            turn = 0.5 * np.exp(high) * _ratio(gap, 1.0) * (g - g.mT)
+            outward = np.zeros_like(of_column)
         else:
             N = self.depth
             # (ℓ_i − ℓ_j)/(a_i − a_j) σ_j, in logarithms: σ_j may be 10^-100 of σ_i.
-            first = g * np.exp(ell[None, :] - 2 / N * high)
-            L = -(first + first.T) / _ratio(gap, 2 / N)
-            turn = np.exp((1 - 2 / N) * high) * _ratio(gap, 1.0) / _ratio(gap, 2 / N) * (g - g.T)
-            outward = np.exp((1 - 2 / N) * ell)
+            first = g * np.exp(of_column - 2 / N * high)
+            slower = _ratio(gap, 2 / N)
+            L = -(first + first.mT) / slower
+            turn = np.exp((1 - 2 / N) * high) * _ratio(gap, 1.0) / slower * (g - g.mT)
+            outward = np.exp((1 - 2 / N) * of_column)
         # Errors in UᵀU = I do not grow, but they would not fall either, and long steps need that.
-        pull = 0.5 * np.abs(g).max() * np.exp(ell[-1] * max(1 - 2 / self.depth, 0.0))
-        dU = -(GV - _onto(U, GV)) * outward + pull * U @ _defect(U)
-        dV = V @ turn - (GtU - _onto(V, GtU)) * outward + pull * V @ _defect(V)
-        return self.joined(R @ L @ R.T, dU @ R.T, dV @ R.T)
+        pace = np.exp(of_column[..., -1:] * max(1 - 2 / self.depth, 0.0))
+        pull = 0.5 * np.abs(g).max(axis=(-2, -1), keepdims=True) * pace
+        dU = pull * U @ _defect(U) - _outside(U, GV) * outward
+        dV = V @ turn + pull * V @ _defect(V) - _outside(V, GtU) * outward
+        return self.joined(R @ L @ R.mT, dU @ R.mT, dV @ R.mT)
 
     def _kernel(self, ell: np.ndarray) -> np.ndarray:
         """K_ij, at infinite depth divided by it."""
@@ -141,7 +150,7 @@ class Decomposed:
         if np.isfinite(self.depth):
             outward = np.exp((2 - 2 / self.depth) * ell)
             for turned, base in ((GV, U), (GtU, V)):
-                decrease += np.sum((turned - _onto(base, turned)) ** 2 * outward)
+                decrease += np.sum(_outside(base, turned) ** 2 * outward)
         return float(np.sqrt(decrease))
 
     def singular_values(self, y: np.ndarray) -> np.ndarray:
@@ -197,14 +206,16 @@ def _ratio(gap: np.ndarray, p: float) -> np.ndarray:
     return np.where(gap > 0, -np.expm1(-p * x) / x, p)
 
 
-def _onto(base: np.ndarray, X: np.ndarray) -> np.ndarray:
-    """The part of X in the columns' space of `base`, nearly orthonormal ones."""
-    return base @ np.linalg.solve(base.T @ base, base.T @ X)
+def _outside(base: np.ndarray, X: np.ndarray) -> np.ndarray:
+    """The part of X outside the columns' space of `base`, nearly orthonormal ones."""
+    if base.shape[-2] == base.shape[-1]:
+        return np.zeros_like(X)
+    return X - base @ np.linalg.solve(base.mT @ base, base.mT @ X)
 
 
 def _defect(X: np.ndarray) -> np.ndarray:
     """I − XᵀX, exactly symmetric, so that its rounding turns nothing."""
-    return np.eye(X.shape[1]) - X.T @ X
+    return np.eye(X.shape[-1]) - X.mT @ X
 
 
 def _polar(X: np.ndarray) -> np.ndarray:

@@ -34,20 +34,6 @@ class Entries(NamedTuple):
 
 
 @compiled
-def _residual(entries: Entries, begin: int, end: int, z: np.ndarray, residual: np.ndarray) -> float:
-    """The residuals of one problem, in place, and the sum of their squares."""
-    squares = 0.0
-    for entry in range(begin, end):
-        row, other = z[entries.left[entry]], z[entries.right[entry]]
-        product = 0.0
-        for column in range(len(row)):
-            product += row[column] * other[column]
-        residual[entry - begin] = product - entries.values[entry]
-        squares += residual[entry - begin] ** 2
-    return squares
-
-
-@compiled
 def advance(
     entries: Entries,
     owner: np.ndarray,
@@ -61,29 +47,35 @@ def advance(
     or `count` iterations are done; the iterations and the excess of each."""
     taken, excess = np.zeros(len(Z), dtype=np.int64), np.zeros(len(Z))
     gradient = np.zeros(Z.shape[1:])
-    residual = np.zeros(len(entries.left))
     for run in range(len(Z)):
         z, problem = Z[run], owner[run]
         begin, end = entries.first[problem], entries.first[problem + 1]
         weight = entries.weight[problem]
-        excess[run] = weight * _residual(entries, begin, end, z, residual)
-        while taken[run] < count:
+        while True:
+            # Residual and gradient, entry by entry. At the end of a run its gradient is not needed.
             gradient[:] = 0.0
+            squares = 0.0
             for entry in range(begin, end):
                 i, j = entries.left[entry], entries.right[entry]
-                slope = 2.0 * weight * residual[entry - begin]
+                product = 0.0
+                for column in range(z.shape[1]):
+                    product += z[i, column] * z[j, column]
+                residual = product - entries.values[entry]
+                squares += residual**2
+                slope = 2.0 * weight * residual
                 for column in range(z.shape[1]):
                     gradient[i, column] += slope * z[j, column]
                 if not entries.square:
                     for column in range(z.shape[1]):
                         gradient[j, column] += slope * z[i, column]
+            excess[run] = weight * squares
+            within = goal[run] < excess[run] <= bound[run]
+            if taken[run] == count or (taken[run] > 0 and not within):
+                break
             for row in range(z.shape[0]):
                 for column in range(z.shape[1]):
                     z[row, column] -= step[run] * gradient[row, column]
-            excess[run] = weight * _residual(entries, begin, end, z, residual)
             taken[run] += 1
-            if excess[run] <= goal[run] or not excess[run] <= bound[run]:
-                break
     return taken, excess
 
 

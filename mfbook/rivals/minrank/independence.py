@@ -89,12 +89,17 @@ class Lines:
             return 0
         key = lines, shared.tobytes(), surely
         if key not in self._ranks:
-            block = np.ix_(np.array(sorted(lines)), np.flatnonzero(shared))
-            if surely:
-                least = self.noise + 4 * float(np.linalg.norm(self.error[block]))
-                s = np.linalg.svd(self.known[block], compute_uv=False)
-            else:
-                least = NOISE
-                s = np.linalg.svd(levelled(self.known[block]), compute_uv=False)
-            self._ranks[key] = int((s > least).sum())
+            self._ranks[key] = self._counted(sorted(lines), shared, surely)
         return self._ranks[key]
+
+    def _counted(self, lines: list[int], shared: np.ndarray, surely: bool) -> int:
+        block = self.known[lines][:, shared]
+        if surely:
+            least = self.noise + 4 * float(np.linalg.norm(self.error[lines][:, shared]))
+            s = np.linalg.svd(block, compute_uv=False)
+        elif len(lines) == 1:
+            return int(block.any())
+        else:
+            least = NOISE
+            s = np.linalg.svd(levelled(block), compute_uv=False)
+        return int((s > least).sum())

@@ -50,12 +50,14 @@ class Entries:
         from scipy.sparse import csc_matrix
 
         n = self.mask.shape[1]
-        rows, cols = np.nonzero(np.triu(self.mask) if psd else self.mask)
+        if not psd:
+            entry = np.flatnonzero(self.mask)
+            columns = np.ones(len(entry)), entry, np.arange(len(entry) + 1)
+            return csc_matrix(columns, shape=(self.mask.size, len(entry)))
+        rows, cols = np.nonzero(np.triu(self.mask))
         k = np.arange(len(rows))
         entry = np.concatenate([rows * n + cols, cols[rows < cols] * n + rows[rows < cols]])
         column = np.concatenate([k, k[rows < cols]])
-        if not psd:
-            entry, column = entry[: len(k)], k
         return csc_matrix((np.ones(len(entry)), (entry, column)), shape=(self.mask.size, len(k)))
 
     def multipliers(self, S: np.ndarray) -> np.ndarray:

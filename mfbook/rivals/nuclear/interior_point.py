@@ -26,14 +26,15 @@ def interior_point(data: Entries | Span, psd: bool, tol: float) -> tuple[np.ndar
     scale = np.abs(data.particular).max()
     m, n = data.particular.shape
     size = m if psd else m + n
-    spread = data.normal_basis(psd).tocoo()
+    spread = data.normal_basis(psd)
     lines = size * (size + 1) // 2
     if psd:
-        A = _triangles(spread, n)
+        A = _triangles(spread.tocoo(), n)
     else:
-        i, j = np.divmod(spread.row, n)
-        weight = -math.sqrt(2) * spread.data
-        A = csc_matrix((weight, (_place(i, m + j), spread.col)), shape=(lines, spread.shape[1]))
+        i, j = np.divmod(spread.indices, n)
+        columns = -math.sqrt(2) * spread.data, _place(i, m + j), spread.indptr
+        A = csc_matrix(columns, shape=(lines, spread.shape[1]))
+        A.sort_indices()
     b = np.zeros(lines)
     diagonal = np.arange(size)
     b[_place(diagonal, diagonal)] = 1.0
