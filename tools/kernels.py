@@ -28,6 +28,8 @@ def prepare() -> None:
     Else two kernels would each compile it, and say so in the outputs of a chapter.
     """
     os.environ.update(ENVIRONMENT)
+    # With a backend of the caller's own a kernel shows no figure, and its outputs lack all of them.
+    os.environ.pop("MPLBACKEND", None)
     if not compiled():
         subprocess.run([sys.executable, "-m", "mfbook.flow.engines"], check=True)
         DONE.parent.mkdir(exist_ok=True)

@@ -10,6 +10,7 @@ import time
 import nbformat
 import pytest
 
+from tools import kernels
 from tools.chapters import ROOT, Chapter, chapters, out_of_step
 from tools.execute import main
 
@@ -213,3 +214,10 @@ def alive(process: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def test_a_backend_of_the_callers_own_does_not_reach_the_kernels(monkeypatch):
+    """Else the outputs would lack their figures, and what these say without one."""
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    kernels.prepare()
+    assert "MPLBACKEND" not in os.environ
