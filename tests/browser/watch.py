@@ -165,33 +165,53 @@ FIGURES = """() => [...document.querySelectorAll('div.cell_output img')]
 LEGIBLE = 600
 
 
+# Tabs that were left, by what they showed. The next page of the same site is shown by the same
+# process, which has compiled the scripts: a new tab costs a second of work more, half of a page's.
+LEFT: dict[tuple[Browser, str, str], list[Page]] = {}
+
+
 @contextmanager
 def watched(browser: Browser, site: str) -> Iterator[tuple[Page, list[str]]]:
-    """A new page of this site; the list fills with whatever goes wrong while it is shown."""
+    """An empty tab for this site; the list fills with whatever goes wrong while a page is shown."""
     wrong: list[str] = []
-    host = urlsplit(site).netloc
-    context = browser.new_context(viewport=DESKTOP)
-    page = context.new_page()
+    scheme, host = urlsplit(site)[:2]
 
     def request(seen) -> None:
         parts = urlsplit(seen.url)
         if parts.scheme not in ("data", "blob") and parts.netloc != host:
             wrong.append(f"asks another host: {seen.url}")
 
-    page.on("request", request)
-    page.on(
-        "response",
-        lambda seen: seen.status >= 400 and wrong.append(f"answer {seen.status}: {seen.url}"),
-    )
-    page.on(
-        "console",
-        lambda seen: seen.type == "error" and wrong.append(f"console error: {seen.text}"),
-    )
-    page.on("pageerror", lambda seen: wrong.append(f"script error: {seen}"))
+    listeners = {
+        "request": request,
+        "response": lambda seen: (
+            seen.status >= 400 and wrong.append(f"answer {seen.status}: {seen.url}")
+        ),
+        "console": lambda seen: (
+            seen.type == "error" and wrong.append(f"console error: {seen.text}")
+        ),
+        "pageerror": lambda seen: wrong.append(f"script error: {seen}"),
+    }
+    left = LEFT.setdefault((browser, scheme, host), [])
+    page = left.pop() if left else browser.new_context(viewport=DESKTOP).new_page()
+    for event, listener in listeners.items():
+        page.on(event, listener)
     try:
         yield page, wrong
     finally:
-        context.close()
+        for event, listener in listeners.items():
+            page.remove_listener(event, listener)
+        leave(page)
+        left.append(page)
+
+
+def leave(page: Page) -> None:
+    """Leave a tab as it was found: without what a page kept, or a test asked for."""
+    page.unroute_all()
+    page.evaluate("() => { localStorage.clear(); sessionStorage.clear(); }")
+    page.goto("about:blank")
+    page.mouse.move(0, 0)
+    page.emulate_media(media="null", color_scheme="light", reduced_motion="no-preference")
+    page.set_viewport_size(DESKTOP)
 
 
 def load(page: Page, address: str) -> None:
