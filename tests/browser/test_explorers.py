@@ -36,6 +36,11 @@ ALONE = """() => {
   for (; inner.tagName !== 'ARTICLE'; inner = inner.parentElement)
     [...inner.parentElement.children].forEach(one => one === inner || one.remove());
 }"""
+# What is drawn anew for a width is drawn after the next frame is laid out, and what depends on that
+# one frame later.
+DRAWN = """async () => {
+  for (let k = 0; k < 3; k++) await new Promise(requestAnimationFrame);
+}"""
 ROBOT = "<img src=x onerror=\"document.title='caught'\">"
 
 
@@ -116,8 +121,9 @@ def test_it_lives_without_a_server_fits_and_is_open_to_all(opened, kind):
 
 
 def shown_in(page, width: int) -> None:
+    """In a window of this width, with all pictures drawn anew for it."""
     page.set_viewport_size({"width": width, "height": 900})
-    page.wait_for_timeout(200)
+    page.evaluate(DRAWN)
 
 
 def keyboard_reaches_controls_with_names(page) -> None:

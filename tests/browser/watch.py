@@ -58,13 +58,22 @@ ONE_WORD_A_COLOUR = """() => {
 # Five elements of six are strokes that MathJax draws, and axe-core walks through them for every
 # rule. A box of the same size tells it as much, for a formula has a label and no text of its own
 # to look at. To leave the boxes out would cost more: each element is compared with all of them.
+# What stands in the box of a formula within a line is always the same: three keep it.
 BOXES_FOR_FORMULAS = """() => {
   const drawn = [...document.querySelectorAll('mjx-container > svg')];
   const sizes = drawn.map(one => one.getBoundingClientRect());
+  let within = 0;
   drawn.forEach((one, k) => {
-    one.replaceChildren();
-    one.style.width = sizes[k].width + 'px';
-    one.style.height = sizes[k].height + 'px';
+    const formula = one.parentElement;
+    let box = one;
+    if (formula.getAttribute('display') !== 'true' && (within += 1) > 3) {
+      box = formula;
+      box.style.display = 'inline-block';
+      box.style.verticalAlign = one.style.verticalAlign;
+    }
+    box.replaceChildren();
+    box.style.width = sizes[k].width + 'px';
+    box.style.height = sizes[k].height + 'px';
   });
   document.querySelectorAll('mjx-assistive-mml').forEach(one => one.replaceChildren());
 }"""
@@ -113,6 +122,16 @@ LEAVE_A_FEW_OF_EACH_LOOK = """() => {
   const style = document.createElement('style');
   style.textContent = 'body *:not(.left) { visibility: hidden !important; }';
   document.head.append(style);
+  const unseen = [...document.querySelectorAll('body.left > *, body .left > *')].filter(
+    one => !left.has(one) && one.children.length);
+  const sizes = unseen.map(one => one.getBoundingClientRect());
+  unseen.forEach((one, k) => {
+    one.replaceChildren();
+    if (getComputedStyle(one).display === 'inline') one.style.display = 'inline-block';
+    one.style.boxSizing = 'border-box';
+    one.style.width = sizes[k].width + 'px';
+    one.style.height = sizes[k].height + 'px';
+  });
 }"""
 # The boxes that stick out of the window although nothing around them scrolls or clips them.
 STICKING_OUT = """() => {
