@@ -106,8 +106,9 @@ def test_a_tab_is_found_as_if_it_were_new(browser, tmp_path):
     with watched(browser, address) as (again, silent):
         assert again is tab
         assert again.viewport_size == DESKTOP
-        again.goto(address)
-        assert again.evaluate(seen) == new
         again.wait_for_timeout(100)
+        again.goto(address)
+        again.wait_for_timeout(100)
+        assert again.evaluate(seen) == new
         again.evaluate("() => { console.error('oh'); }")
         assert not wrong and silent == ["console error: oh"]

@@ -226,9 +226,9 @@ def watched(browser: Browser, site: str) -> Iterator[tuple[Page, list[str]]]:
 def leave(page: Page) -> None:
     """Leave a tab as it was found: without what a page kept, or a test asked for."""
     page.unroute_all()
-    page.evaluate("() => { localStorage.clear(); sessionStorage.clear(); }")
-    page.goto("about:blank")
-    page.mouse.move(0, 0)
+    if page.url != "about:blank":
+        page.evaluate("() => { localStorage.clear(); sessionStorage.clear(); }")
+        page.goto("about:blank")
     page.emulate_media(media="null", color_scheme="light", reduced_motion="no-preference")
     page.set_viewport_size(DESKTOP)
 
