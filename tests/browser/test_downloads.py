@@ -20,6 +20,7 @@ import nbformat
 import pytest
 from lxml.html import document_fromstring
 
+from tests.browser.watch import watched
 from tools import downloads, wheel
 from tools.chapters import ROOT, chapters
 
@@ -161,8 +162,7 @@ def test_the_site_carries_the_wheel_of_these_sources(html, tmp_path):
 
 
 def test_where_a_page_is_served_pip_is_given_its_address(browser, site):
-    page = browser.new_page()
-    page.goto(f"{site}/book/bias/seed.html")
-    line = page.locator("#run-it-anywhere pre").text_content()
-    page.close()
+    with watched(browser, site) as (page, _):
+        page.goto(f"{site}/book/bias/seed.html")
+        line = page.locator("#run-it-anywhere pre").text_content()
     assert line == f"pip install {site}/downloads/{wheel.name()}"

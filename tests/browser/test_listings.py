@@ -5,7 +5,7 @@ import re
 import pytest
 
 import mfbook as mf
-from tests.browser.watch import DESKTOP, PHONE
+from tests.browser.watch import DESKTOP, PHONE, watched
 from tools.statements import statements
 
 ROWS = list(mf.ledger())
@@ -15,10 +15,11 @@ SHOWN = "table.mf-ledger tbody tr:visible"
 @pytest.fixture
 def ledger(browser, html):
     """The page of the ledger, opened as a file."""
-    page = browser.new_page(viewport=DESKTOP)
-    page.goto((html / "book" / "ledger.html").as_uri())
-    yield page
-    page.close()
+    address = (html / "book" / "ledger.html").as_uri()
+    with watched(browser, address) as (page, wrong):
+        page.goto(address)
+        yield page
+        assert not wrong
 
 
 def chosen(page) -> list[str]:
@@ -97,14 +98,14 @@ def test_without_scripts_all_rows_are_there_and_no_fields(browser, html):
 
 
 def test_the_index_names_statements_as_their_chapters_do(browser, html):
-    page = browser.new_page()
-    page.goto((html / "book" / "statements.html").as_uri())
-    index = dict(
-        page.locator(".mf-listing li > p > a:first-child").evaluate_all(
-            "links => links.map(link => [link.hash.slice(1), link.innerText])"
+    address = (html / "book" / "statements.html").as_uri()
+    with watched(browser, address) as (page, _):
+        page.goto(address)
+        index = dict(
+            page.locator(".mf-listing li > p > a:first-child").evaluate_all(
+                "links => links.map(link => [link.hash.slice(1), link.innerText])"
+            )
         )
-    )
-    page.close()
     known = {one.label: one for one in statements()}
     assert set(index) == set(known)
     for label, name in index.items():

@@ -68,11 +68,10 @@ def test_page(browser, site, path):
 
 
 def test_first_page_sends_the_reader_on(browser, site):
-    page = browser.new_page()
-    page.goto(f"{site}/index.html")
-    page.wait_for_url("**/book/welcome.html")
-    assert page.locator("article h1").count() == 1
-    page.close()
+    with watched(browser, site) as (page, _):
+        page.goto(f"{site}/index.html")
+        page.wait_for_url("**/book/welcome.html")
+        assert page.locator("article h1").count() == 1
 
 
 def test_page_opened_as_a_file(browser, html):

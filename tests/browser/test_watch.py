@@ -3,7 +3,7 @@
 import pytest
 
 from tests.browser.test_pages import faults
-from tests.browser.watch import THEMES, watched
+from tests.browser.watch import DESKTOP, PHONE, THEMES, watched
 from tools.sphinx_offline import MATHJAX
 
 PALE = "1280 pixels, light: color-contrast"
@@ -85,3 +85,30 @@ def test_formula_that_cannot_be_read_is_seen(look, html, formula, fault):
 def test_page_without_fault_passes(look):
     wide = '<div tabindex="0" style="overflow-x: auto"><div style="width: 600px">wide</div></div>'
     assert not look(f"<p>Costs 3 dollars. <code>$x$</code></p>{wide}")
+
+
+def test_a_tab_is_found_as_if_it_were_new(browser, tmp_path):
+    address = (tmp_path / "page.html").as_uri()
+    (tmp_path / "page.html").write_text(PAGE.format(body="<p>Hello.</p>"), "utf-8")
+    seen = """() => [document.documentElement.dataset.theme, localStorage.length,
+      sessionStorage.length, matchMedia('print').matches, matchMedia('(hover)').matches,
+      matchMedia('(prefers-reduced-motion: reduce)').matches, document.querySelector('p').innerText,
+      document.querySelectorAll('p:hover').length]"""
+    with watched(browser, address) as (tab, wrong):
+        tab.goto(address)
+        new = tab.evaluate(seen)
+        tab.evaluate("() => { localStorage.mode = 'dark'; sessionStorage.mode = 'dark'; }")
+        tab.set_viewport_size(PHONE)
+        tab.emulate_media(media="print", color_scheme="dark", reduced_motion="reduce")
+        tab.locator("p").hover()
+        tab.route("**/page.html", lambda route: route.fulfill(body="<p>Caught.</p>"))
+        tab.evaluate("setTimeout(() => { throw new Error('late'); }, 50)")
+    with watched(browser, address) as (again, silent):
+        assert again is tab
+        assert again.viewport_size == DESKTOP
+        again.wait_for_timeout(100)
+        again.goto(address)
+        again.wait_for_timeout(100)
+        assert again.evaluate(seen) == new
+        again.evaluate("() => { console.error('oh'); }")
+        assert not wrong and silent == ["console error: oh"]
