@@ -251,8 +251,6 @@ class LargePath(Path[State, Piece, Orbit]):
             return
         self.tau = found.tau
         self._take(moment, found.piece, found.after)
-        if self._time_is_over:
-            self._stop_inside(moment)
 
     def _exactness(self, ell: float) -> float:
         """The error that a step of quiet layers of size exp(ell) may make of them."""
@@ -295,8 +293,7 @@ class LargePath(Path[State, Piece, Orbit]):
             self.reason = trajectory.TOO_LARGE
             return True
         self._take(moment, piece, piece.at(tau))
-        if self._time_is_over:
-            self._stop_inside(moment)
+        if self._is_over(self.clock):
             return True
         self._begin_orbit(self.state)
         return True
@@ -311,16 +308,6 @@ class LargePath(Path[State, Piece, Orbit]):
         frame = self._frame(state)
         z = rebalanced(joined(state.felt), frame, self._conserved(state))
         return replace(state, felt=unflat(z, frame.dims, frame.offsets))
-
-    def _stop_inside(self, moment: Moment) -> None:
-        """The run ends inside a piece, at t_max."""
-        piece = moment.piece
-        assert piece is not None
-        local = piece.local_of(self.t_max - moment.clock.value)
-        self.state = piece.at(local)
-        self.clock = replace(
-            moment.clock.after(float(np.log(self.t_max - moment.clock.value))), value=self.t_max
-        )
 
     def _move(self, moment: Moment, orbit: Orbit, _most: int) -> None:
         """A step of the felt layers, tried shorter and shorter until its error is small."""
