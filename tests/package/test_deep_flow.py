@@ -302,10 +302,15 @@ def test_a_time_limit_may_be_nothing_beside_a_plateau(t_max):
     assert run.reason == trajectory.TIME_LIMIT and run.t[-1] == t_max and run.n_steps == 1
 
 
+@pytest.mark.parametrize("large", [False, True])
 @pytest.mark.parametrize("share", [0.25, 0.9])
 @pytest.mark.parametrize(("depth", "log10_scale"), [(3, -50), (4, -30)])
-def test_a_column_that_grows_alone_is_known_at_all_times(depth, log10_scale, share):
+def test_a_column_that_grows_alone_is_known_at_all_times(
+    monkeypatch, depth, log10_scale, share, large
+):
     """On the plateau of one entry m: a^−(N−2) falls at the rate (N−2) m, to 0 at time T."""
+    if large:
+        monkeypatch.setattr(large_run, "LARGE", 0)
     problem, m, a = MatrixCompletion([[2.0]], [[True]], loss="half"), 2.0, 0.7
     start = a * 10.0**log10_scale
     T = start ** (2 - depth) / ((depth - 2) * m)
