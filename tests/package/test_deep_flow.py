@@ -5,6 +5,7 @@ both bounds below are that promise. Measured errors are 3 to 100 times smaller.
 """
 
 import itertools
+import signal
 from fractions import Fraction
 
 import numpy as np
@@ -13,7 +14,8 @@ from scipy.integrate import quad
 from scipy.stats import ortho_group
 
 from mfbook.flow import gradient_flow, trajectory
-from mfbook.flow.deep import kernel
+from mfbook.flow.deep import exact_path, kernel
+from mfbook.flow.deep.large import run as large_run
 from mfbook.flow.deep.layers import flat
 from mfbook.flow.taylor import taylor_flow
 from mfbook.models import small_init
@@ -278,6 +280,166 @@ def test_time_ends_where_it_is_asked_to():
         assert run.reason == trajectory.TIME_LIMIT
         assert run.t[-1] == pytest.approx(t_max, rel=1e-9)
         assert np.abs(run.W - whole.W_at(t_max)).max() < 1e-5 * 6
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.77, 0.9])
+@pytest.mark.parametrize("log10_scale", [0, -2, -50])
+def test_a_time_limit_is_met_to_the_last_digit(log10_scale, share):
+    """Sums of steps miss it by their rounding, and no step is as short as that."""
+    factors = small_init((2, 2), depth=3, rng=1)
+    whole = gradient_flow(examples.M4, factors, log10_scale=log10_scale)
+    t_max = share * float(whole.t[-1])
+    run = gradient_flow(examples.M4, factors, log10_scale=log10_scale, t_max=t_max)
+    assert run.reason == trajectory.TIME_LIMIT and run.t[-1] == t_max
+    assert np.array_equal(run.W_at(t_max), run.W)
+    assert np.abs(run.W - whole.W_at(t_max)).max() < 1e-5 * 3
+
+
+@pytest.mark.parametrize("t_max", [1e-300, 1.0, 1e300])
+def test_a_time_limit_may_be_nothing_beside_a_plateau(t_max):
+    factors = small_init((3, 3), depth=3, rng=0)
+    run = gradient_flow(examples.M3, factors, log10_scale=-1000, t_max=t_max)
+    assert run.reason == trajectory.TIME_LIMIT and run.t[-1] == t_max and run.n_steps == 1
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("share", [0.25, 0.9])
+@pytest.mark.parametrize(("depth", "log10_scale"), [(3, -50), (4, -30)])
+def test_a_column_that_grows_alone_is_known_at_all_times(
+    monkeypatch, depth, log10_scale, share, large
+):
+    """On the plateau of one entry m: a^−(N−2) falls at the rate (N−2) m, to 0 at time T."""
+    if large:
+        monkeypatch.setattr(large_run, "LARGE", 0)
+    problem, m, a = MatrixCompletion([[2.0]], [[True]], loss="half"), 2.0, 0.7
+    start = a * 10.0**log10_scale
+    T = start ** (2 - depth) / ((depth - 2) * m)
+    expected = start * (1 - share) ** (-1 / (depth - 2))
+    options = {"log10_scale": log10_scale}
+    whole = gradient_flow(problem, ([[a]],) * depth, **options)
+    cut = gradient_flow(problem, ([[a]],) * depth, t_max=share * T, **options)
+    assert cut.reason == trajectory.TIME_LIMIT and cut.t[-1] == share * T
+    for factors in (whole.factors_at(share * T), cut.factors):
+        assert [f[0, 0] for f in factors] == pytest.approx([expected] * depth, rel=1e-9)
+
+
+@pytest.mark.parametrize("loss_tol", [1 - 1e-14, 0.5, 1e-6])
+def test_a_run_ends_where_the_loss_is_down_to_what_was_asked(loss_tol):
+    """W = m − √(2 loss); what is not felt yet is less than 1e-12 of it."""
+    problem = MatrixCompletion([[2.0]], [[True]], loss="half")
+    run = gradient_flow(problem, ([[0.7]],) * 3, log10_scale=-50, loss_tol=loss_tol)
+    assert run.converged and run.loss[-1] <= loss_tol * run.loss[0]
+    assert run.W[0, 0] == pytest.approx(2 - 2 * np.sqrt(loss_tol), abs=1e-12)
+    assert run.t[-1] == pytest.approx(1 / (0.7e-50 * 2), rel=1e-12)
+
+
+def test_a_column_beside_one_of_two_grows_to_be_felt():
+    """W_2 = W_3 = diag(1, b), b = 10^-7, is felt once b is as large as 10^-4.3.
+
+    db/dt = a b (1 − a b²) with a² − b² conserved, in the corner that learns 1.
+    """
+    problem = MatrixCompletion.from_text("2 0; 0 1", loss="half")
+    start = (np.eye(2), np.diag([1.0, 1e-7]), np.diag([1.0, 1e-7]))
+    run = gradient_flow(problem, start)
+    assert run.converged and np.abs(run.W - np.diag([2.0, 1.0])).max() < 1e-4
+
+    def slowness(log_b):
+        b = np.exp(log_b)
+        a = np.sqrt(1 - 1e-14 + b**2)
+        return 1 / (a * (1 - a * b**2))
+
+    t = quad(slowness, np.log(1e-7), np.log(0.5))[0]
+    assert run.W_at(t)[1, 1] == pytest.approx(0.25 * np.sqrt(1.25), abs=1e-5)
+
+
+def test_a_phase_s_clock_reaches_back_to_the_start():
+    factors = small_init((2, 2), depth=3, rng=2)
+    run = gradient_flow(examples.M4, factors, log10_scale=-2)
+    assert [phase.rank for phase in run.phases] == [0, 1]
+    middle = 10 ** run.phases[1].log10_arrival
+    for t in (0.2, 0.9):
+        before = run.W_at((t - 1) * middle, phase=1)
+        assert np.abs(before - run.W_at(t * middle)).max() < 1e-12
+    assert np.array_equal(run.W_at(-2 * middle, phase=1), run.W_at(0.0))
+
+
+def test_a_rest_without_a_step_has_no_clock():
+    """A run that is cut while its gradient grows, and its loss is as it was to all digits."""
+    factors = small_init((2, 2), depth=3, rng=2)
+    whole = gradient_flow(examples.M4, factors, log10_scale=-12)
+    t_max = 0.95 * 10 ** whole.phases[1].log10_arrival
+    run = gradient_flow(examples.M4, factors, log10_scale=-12, t_max=t_max)
+    assert run.gradient_norm[-1] > 10 * run.gradient_norm[0] and run.loss[-1] == run.loss[0]
+    assert len(run.phases) == 2 and run.phases[1].log10_arrival is None
+    with pytest.raises(ValueError, match="phase 1 begins with no step of the loss"):
+        run.W_at(0.0, phase=1)
+    assert run[()] is run and run.log10_columns is None
+
+
+def test_layers_that_are_zero_where_data_are_stay():
+    """The flow has nothing to multiply: two of three layers are zero on the observed row."""
+    problem = MatrixCompletion.from_text("1 ?; ? ?")
+    start = np.array([[0.0, 0.0], [1.0, 2.0]]), np.zeros((2, 2)), np.array([[3.0, 1], [2, -1]])
+    for log10_scale in (0, -5, -1000):
+        run = gradient_flow(problem, start, log10_scale=log10_scale)
+        assert run.reason == trajectory.STUCK and run.loss[-1] == run.loss[0] == 1.0
+        for factor, first in zip(run.factors, start, strict=True):
+            assert np.allclose(factor, 10.0**log10_scale * first, rtol=1e-12, atol=0)
+    zero = MatrixCompletion([[0.0, np.nan], [np.nan, np.nan]], [[True, False], [False, False]])
+    run = gradient_flow(zero, start)
+    assert run.converged and run.n_steps == 0 and run.gradient_norm[0] == 0.0
+    assert all(np.allclose(f, g, rtol=1e-12) for f, g in zip(run.factors, start, strict=True))
+
+
+def test_where_nothing_is_measured_nothing_moves():
+    """Of f = (0 − 1)²/2 no W makes less."""
+    problem, start = MatrixSensing([np.zeros((2, 2))], [1.0]), small_init((2, 2), depth=3, rng=0)
+    run = gradient_flow(problem, start)
+    assert run.converged and run.loss.tolist() == [0.5] and run.n_steps == 0
+    assert all(np.allclose(f, g, rtol=1e-12) for f, g in zip(run.factors, start, strict=True))
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize(("log10_scale", "converged"), [(-102.5, True), (-95, False)])
+def test_a_rest_where_zero_fits_is_no_saddle(monkeypatch, log10_scale, converged, large):
+    """Slopes of so small a start underflow, and ⟨∇f(W), W⟩ = 2 f(W): all critical points fit."""
+    if large:
+        monkeypatch.setattr(large_run, "LARGE", 0)
+    problem = MatrixCompletion(np.zeros((2, 2)), np.eye(2, dtype=bool))
+    run = gradient_flow(problem, small_init((2, 2), depth=3, rng=0), log10_scale=log10_scale)
+    assert run.reason == (trajectory.LOSS_REACHED if converged else trajectory.DROWNED)
+    assert run.n_steps == 0 and 0 < np.abs(run.W).max() < 1e-280
+
+
+def interrupted_after(monkeypatch, calls):
+    """A run with a Ctrl-C in so many calls of what looks at a state."""
+    seen, done = exact_path.ExactPath._seen, []
+
+    def look(self):
+        done.append(1)
+        if len(done) > calls:
+            signal.raise_signal(signal.SIGINT)
+        return seen(self)
+
+    monkeypatch.setattr(exact_path.ExactPath, "_seen", look)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return gradient_flow(examples.M4, small_init((2, 2), depth=3, rng=2), log10_scale=-3)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_returns_what_there_is(monkeypatch):
+    whole = gradient_flow(examples.M4, small_init((2, 2), depth=3, rng=2), log10_scale=-3)
+    run = interrupted_after(monkeypatch, 2)
+    assert run.reason == trajectory.INTERRUPTED and not run.converged
+    assert 2 <= len(run.t) < len(whole.t) and np.array_equal(run.t, whole.t[: len(run.t)])
+    assert np.array_equal(run.W_at(run.t[-1]), run.W)
+
+
+def test_an_interrupt_before_there_is_anything_is_one(monkeypatch):
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_after(monkeypatch, 0)
 
 
 @pytest.mark.parametrize("size", [1.0, 1e-14, 1e-30, 1e-100])

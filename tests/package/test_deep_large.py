@@ -11,14 +11,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.integrate import quad, solve_ivp
 
 from mfbook.flow import gradient_flow, trajectory
 from mfbook.flow.deep.large import field, orbit
 from mfbook.flow.deep.large import run as large_run
 from mfbook.flow.deep.large import state as large_state
-from mfbook.flow.deep.large.quiet import Lone
+from mfbook.flow.deep.large.quiet import Lone, Still, standing_out
+from mfbook.flow.deep.large.reading import W_of, size_of
 from mfbook.flow.deep.layers import flat, unflat
 from mfbook.flow.shallow import stabilised
+from mfbook.flow.shallow.phi import phi_functions
 from mfbook.models import product, small_init
 from mfbook.problems import MatrixCompletion, MatrixSensing, examples
 
@@ -160,9 +163,11 @@ def test_any_shape_ends_in_words(m, n, widths, log10_scale, seed):
     assert run.n_steps <= 101  # at its limit a run still ends the step that it is in
 
 
-def test_products_with_the_jacobian_are_those_of_differences():
+@pytest.mark.parametrize("widths", [(3, 4, 2), (9, 10, 9)])
+def test_products_with_the_jacobian_are_those_of_differences(widths):
+    """Of more than eight columns `SparseEntries` takes what is observed of the whole product."""
     rng = np.random.default_rng(0)
-    layers = tuple(rng.standard_normal(s) for s in ((5, 3), (3, 4), (4, 2), (2, 6)))
+    layers = tuple(rng.standard_normal(s) / 2 for s in pairwise([5, *widths, 6]))
     z, dims, offsets = flat(layers)
     X = rng.standard_normal((9, 30))
     i, j = np.nonzero(rng.random((5, 6)) < 0.7)
@@ -222,6 +227,195 @@ def test_a_lone_column_grows_as_its_linear_flow_does():
         assert np.allclose(found, exact, atol=1e-12)
     assert lone.tau_of_size(float(lone.log_size(1.5))) == pytest.approx(1.5)
     assert lone.tau_of_time(lone.log_time(1.2), 3.0) == pytest.approx(1.2)
+    assert lone.log_time(0.0) == -np.inf
+
+
+def test_a_lone_column_may_begin_with_a_trace_of_what_it_grows_along():
+    """10^-12 of it along the top pair, and the rest along one that grows a tenth as fast."""
+    x = np.array([1e-12, 1.0])[:, None]
+    lone = Lone(-np.diag([1.0, 0.1]), (x, np.eye(1), x.T), 0.0)
+    for tau in (5.0, 40.0):
+        log_a = 0.5 * np.log(np.sum((x[:, 0] * np.exp(tau * np.array([1.0, 0.1]))) ** 2))
+        assert float(lone.log_size(tau)) == pytest.approx(log_a)
+        assert lone.tau_of_size(log_a) == pytest.approx(tau)
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("log10_scale", [-7, -50])
+def test_a_lone_column_that_is_not_balanced_grows_in_its_own_time(monkeypatch, log10_scale, large):
+    """On the plateau of one entry m: da/dt = m b c, with a² − b² and a² − c² conserved."""
+    (in_large_mode if large else in_exact_mode)(monkeypatch)
+    a, b, c, m = 1.5, 1.0, 0.7, 2.0
+    problem = MatrixCompletion([[m]], [[True]], loss="half")
+    run = gradient_flow(problem, ([[a]], [[b]], [[c]]), log10_scale=log10_scale, rtol=MEDIUM)
+
+    def slowness(z):
+        return 1 / (m * np.sqrt(z**2 - a**2 + b**2) * np.sqrt(z**2 - a**2 + c**2))
+
+    T = quad(slowness, a, np.inf)[0]
+    assert run.converged
+    # The middle of the step comes some ten units of time later.
+    assert run.phases[1].log10_arrival + log10_scale == pytest.approx(np.log10(T), abs=1e-5)
+
+
+def test_a_column_that_shrinks_at_first_is_not_taken_for_one_that_grows(monkeypatch):
+    """It is balanced, and most of it lies along what decays."""
+    problem = MatrixCompletion(np.diag([2.0, 1.0]), np.ones((2, 2), dtype=bool), loss="half")
+    x, y = np.array([[-1.0], [0.3]]), np.array([[1.0, 0.2]])
+    size = np.linalg.norm(x)
+    start = (x, np.array([[size]]), y * size / np.linalg.norm(y))
+    options = {"log10_scale": -9, "loss_tol": 0.3}  # what a column can't learn is a fifth
+    exact, run = both(monkeypatch, problem, start, MEDIUM, **options)
+    assert exact.converged and run.converged
+    assert run.phases[1].log10_arrival == pytest.approx(exact.phases[1].log10_arrival, abs=1e-4)
+
+
+def test_layers_that_are_too_narrow_come_to_rest(monkeypatch):
+    in_large_mode(monkeypatch)
+    problem = MatrixCompletion(np.diag([2.0, 1.0]), np.ones((2, 2), dtype=bool), loss="half")
+    narrow = small_init((2, 2), depth=3, width=1, rng=0)
+    run = gradient_flow(problem, narrow, log10_scale=-3, rtol=MEDIUM)
+    assert run.reason == trajectory.STUCK and run.loss[-1] == pytest.approx(0.5)
+    assert np.abs(run.W - np.diag([2.0, 0.0])).max() < 1e-6
+    path = run.readings.run.path
+    for moment in path.moments:
+        norm = np.linalg.norm(W_of(path.data, moment.state))
+        assert size_of(path.data, moment.state) == pytest.approx(norm, rel=1e-12)
+
+
+def test_layers_that_are_zero_where_data_are_stay(monkeypatch):
+    """Felt and quiet columns alike: the flow has nothing to multiply."""
+    in_large_mode(monkeypatch)
+    problem = MatrixCompletion.from_text("1 ?; ? ?")
+    first = np.array([[0.0, 0.0], [1.0, 2.0]])
+    start = (first, np.diag([1.0, 1e-6]), first.T)
+    run = gradient_flow(problem, start, rtol=MEDIUM)
+    assert run.reason == trajectory.STUCK and run.loss.tolist() == [1.0]
+    for factor, before in zip(run.factors, start, strict=True):
+        assert np.allclose(factor, before, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_components_that_are_not_lost_are_joined_as_by_the_exact_method(monkeypatch, seed):
+    """√(4 · 1) between "4" and "1" where they share a hidden column, with the sign of the start."""
+    problem = MatrixCompletion.from_text("4 ?; ? 1", loss="half")
+    start = small_init((2, 2), depth=3, rng=seed)
+    options = {"log10_scale": -5, "loss_tol": 1e-8}
+    exact, run = both(monkeypatch, problem, start, MEDIUM, **options)
+    assert exact.converged and run.converged
+    assert np.abs(run.W - exact.W).max() < 10 * MEDIUM
+    assert abs(run.W[0, 1]) == pytest.approx(2.0, abs=0.05)
+
+
+def test_a_loss_that_a_moment_has_is_met_there(monkeypatch):
+    in_large_mode(monkeypatch)
+    problem, rng = problem_of(3)
+    run = gradient_flow(
+        problem, small_init((6, 6), depth=3, rng=rng), log10_scale=-1, rtol=MEDIUM, loss_tol=1e-4
+    )
+    path = run.readings.run.path
+    for k, (before, after) in enumerate(pairwise(path.moments[:-1])):
+        length = before.piece.length
+        assert path.crossing(k, before.loss) <= 1e-9 * length
+        assert path.crossing(k, after.loss) >= (1 - 1e-9) * length
+        inside = path.crossing(k, (before.loss + after.loss) / 2)
+        loss = path.loss(before.piece.at(inside))
+        assert loss == pytest.approx((before.loss + after.loss) / 2, rel=1e-9)
+
+
+def test_a_plateau_s_time_is_the_inverse_of_its_clock(monkeypatch):
+    in_large_mode(monkeypatch)
+    problem, rng = problem_of(3)
+    run = gradient_flow(
+        problem, small_init((6, 6), depth=3, rng=rng), log10_scale=-30, rtol=MEDIUM, max_steps=3
+    )
+    piece = run.readings.run.moments[0].piece
+    for share in (0.2, 0.7):
+        local = share * piece.length
+        assert piece.local_of(np.exp(piece.log_dt(local))) == pytest.approx(local, rel=1e-9)
+    assert piece.local_of(2 * np.exp(piece.log_dt(piece.length))) == piece.length
+
+
+def test_a_space_is_no_larger_than_the_vectors_in_it():
+    """The rounding of a rate of 10^20 never looks like nothing left, beside others of one."""
+    rng = np.random.default_rng(0)
+    u, S = rng.standard_normal(6), rng.standard_normal((6, 6))
+    u /= np.linalg.norm(u)
+    b, h = u + 1e-10 * rng.standard_normal(6), 0.7
+    space = orbit.Space(lambda v: -1e20 * (u @ v) * u - S @ (S.T @ v), b, lambda v: 1.0, 100)
+    assert space.knows(h, 0.0) and space.complete and len(space.diagonal) <= 6
+    # ∫ e^(sA) b ds to h: the fast part is gone at once, the others are small at the start.
+    found = space.apply(lambda x: h * phi_functions(h * x)[0])
+    assert np.linalg.norm(found) < 1e-9
+
+
+def stiff_orbit():
+    """Felt columns of 164 numbers, where some entries are observed, beside the data."""
+    rng = np.random.default_rng(2)
+    layers = tuple(rng.standard_normal(shape) for shape in ((40, 2), (2, 2), (2, 40)))
+    z, dims, offsets = flat(layers)
+    i, j = np.nonzero(rng.random((40, 40)) < 0.5)
+    data = field.MaskedEntries(i, j, rng.standard_normal(len(i)), 0.5, (40, 40))
+    frame = orbit.Frame(dims, offsets, ((np.arange(40), np.arange(40)),), 1.0)
+    return orbit.Orbit(data, z, frame, orbit.Memory())
+
+
+def test_a_step_whose_space_is_too_small_is_not_taken():
+    """100 products are not enough for long steps; of short ones the end is what it should be."""
+    here, tol = stiff_orbit(), 1e-4
+    rho = here.radius()
+    taken = orbit.Taken("exponential", 0.0, tol)
+    nodes, error = here.step(1e9 / rho, taken)
+    assert nodes == [] and error > tol
+    nodes, error = here.step(0.3 / rho, taken)
+    dims, offsets = here.frame.dims, here.frame.offsets
+    exact = solve_ivp(
+        lambda _, z: field.slope_of(here.data, z, dims, offsets),
+        (0.0, 0.3 / rho),
+        here.z,
+        rtol=1e-10,
+        atol=1e-12,
+    ).y[:, -1]
+    assert error <= tol and np.abs(nodes[-1] - exact).max() < tol
+
+
+def test_a_step_that_leaves_double_precision_is_not_taken():
+    """The longer it is the sooner: in its end, in its second stage, in its first."""
+    one = np.ones((1, 1))
+    z, dims, offsets = flat((one, one, one))
+    zero = np.zeros(1, dtype=int)
+    data = field.MaskedEntries(zero, zero, np.array([100.0]), 0.5, (1, 1))
+    frame = orbit.Frame(dims, offsets, ((zero, zero),), 1.0)
+    taken = orbit.Taken("exponential", 0.0, 1e-4)
+    for h in 10.0 ** np.arange(-1, 3, 0.1):
+        nodes, error = orbit.Orbit(data, z, frame, orbit.Memory()).step(h, taken)
+        assert error == np.inf and all(len(node) == 3 for node in nodes)
+
+
+def test_a_run_whose_steps_all_fail_says_so(monkeypatch):
+    in_large_mode(monkeypatch)
+    monkeypatch.setattr(orbit.Orbit, "_error", lambda self, gap, new: np.inf)
+    problem, rng = problem_of(3)
+    factors = small_init((6, 6), depth=3, rng=rng)
+    run = gradient_flow(problem, factors, rtol=MEDIUM)
+    assert run.reason == trajectory.STEP_TOO_SMALL and not run.converged and run.advice
+    assert run.n_steps == 0 and np.allclose(run.W, product(factors))
+
+
+def test_no_column_stands_out_beside_one_of_zeros():
+    zeros = (np.zeros((3, 1)), np.zeros((1, 2)), np.ones((2, 3)))
+    assert standing_out(zeros) == np.inf
+    one = (np.ones((3, 2)) * [1.0, 1e-3], np.diag([1.0, 1e-3]), np.diag([1.0, 1e-3]) @ np.eye(2, 3))
+    assert standing_out(one) == pytest.approx(1e-3)
+
+
+def test_a_step_of_quiet_layers_that_leaves_double_precision_is_none():
+    still = Still(-np.eye(2), (np.eye(2), np.eye(2), np.eye(2)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        assert still.step(1e200)[1] == np.inf
+    # With V_j = σ 1 and G = −1: dσ/ds = σ² and dτ/ds = |V_1| = √2 σ.
+    y, error = still.step(0.1)
+    assert error < 1e-9 and np.allclose(still.layers(y)[1], np.exp(0.1 / np.sqrt(2)) * np.eye(2))
 
 
 def test_sensing_and_sparse_entries_are_followed_as_entries_are(monkeypatch):

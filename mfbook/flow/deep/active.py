@@ -54,8 +54,6 @@ class Active:
         )
 
     def at(self, local: float) -> State:
-        if local == 0.0:
-            return self.state
         felt, now = self.felt, self.now
         path, _ = kernel.active_step(
             felt.terms, self.z, felt.dims, felt.offsets, now.F, *self.eigen, local, now.weights

@@ -67,18 +67,17 @@ def _runs_away(moments: Sequence[Seen], far: float, size_of: Callable[[Any], flo
     size = size_of(now.state)
     if size <= far:
         return False
-    for before in reversed(moments):
-        if before.clock.orbit != now.clock.orbit:
-            return False
-        if before.clock.local <= now.clock.local / 10:
-            return grows_on(size, now.loss, size_of(before.state), before.loss)
-    return False
+    # Every orbit begins with a moment at 0.
+    before = next(m for m in reversed(moments) if m.clock.local <= now.clock.local / 10)
+    return grows_on(size, now.loss, size_of(before.state), before.loss)
 
 
 def stuck(loss: float, size: float, terms: Terms, data: Sizes) -> str:
     """What a rest with nothing that grows is called: a fit, a critical point, or rounding."""
-    if data.scale == 0.0 and loss < np.finfo(float).tiny:
-        return trajectory.LOSS_REACHED  # zero fits, and the start is zero as a number
+    if data.scale == 0.0:
+        # Zero fits, and so does every rest: ⟨∇f(W), W⟩ is twice the loss.
+        below = loss < np.finfo(float).tiny
+        return trajectory.LOSS_REACHED if below else trajectory.DROWNED
     largest = np.abs(terms.values).max(initial=0.0) + data.curvature * size
     noise = terms.weight * len(terms.values) * (16 * EPS * largest) ** 2
     return trajectory.DROWNED if loss <= noise else trajectory.STUCK

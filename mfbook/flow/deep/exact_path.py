@@ -165,7 +165,7 @@ class ExactPath(Path[State, Piece, Active]):
             pairs = zip(state.passengers, flows, strict=True)
             wait = min(p.time_to(flow, target) for p, flow in pairs)
             if np.isfinite(wait):
-                piece = Wait(state, flows, min(wait, self.t_max - self.clock.value))
+                piece = Wait(state, flows, wait)
                 self._take(moment, piece, piece.at(piece.length))
                 return
         if 0 not in state.widths:
@@ -235,8 +235,7 @@ class ExactPath(Path[State, Piece, Active]):
         self._take(moment, piece, piece.at(tau))
         rest.waited += float(np.exp(growth.log_time(tau) + (self.depth - 2) * self.log_start))
         rest.rate = growth.rate
-        if self._time_is_over:
-            self._stop_inside(moment)
+        if self._is_over(self.clock):
             return True
         new, lost = with_column(self.data, self.state, growth, tau)
         self._begin_orbit(new)
@@ -245,23 +244,11 @@ class ExactPath(Path[State, Piece, Active]):
 
     def _wait(self, moment: Moment, rest: Rest, G: np.ndarray) -> None:
         """A step of the first level."""
-        state, left = moment.state, self.t_max - self.clock.value
-        log_unit = -(self.depth - 2) * state.levels[0].ell
-        longest = np.exp(np.log(left) - log_unit) if np.isfinite(left) else np.inf
-        piece = Plateau(state, G, float(longest))
+        piece = Plateau(moment.state, G)
         self.n_gradients += ORDER
         self._take(moment, piece, turned_level(piece.at(piece.length), 0.0))
         in_units = piece.log_unit + (self.depth - 2) * self.log_start
         rest.waited += piece.length * float(np.exp(in_units))
-
-    def _stop_inside(self, moment: Moment) -> None:
-        """The run ends inside a piece, at t_max."""
-        piece = moment.piece
-        assert piece is not None
-        local = piece.local_of(self.t_max - moment.clock.value)
-        self.clock = moment.clock.after(float(np.log(self.t_max - moment.clock.value)))
-        piece.length = local
-        self.state = piece.at(local)
 
     def _move(self, moment: Moment, active: Active, most: int) -> None:
         """Steps of the felt layers until something else is to be decided; `most` of them at most.

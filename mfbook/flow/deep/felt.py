@@ -42,7 +42,8 @@ def started(data: Data, layers: Layers, log_start: float, log_felt: float) -> St
         return State(felt, (), bases, everything)
     ends = [m, *[0] * (depth - 1), n]
     felt = tuple(np.zeros(shape) for shape in pairwise(ends))
-    size = max(float(s.max()) for s in sizes_of(layers))
+    # Of two layers that are zero on what is measured nothing is left between them.
+    size = max(float(s.max(initial=0.0)) for s in sizes_of(layers))
     scaled = tuple(layer / size for layer in layers)
     rows, cols = [0, *ends[1:-1]], [*ends[1:-1], 0]
     into = tuple(

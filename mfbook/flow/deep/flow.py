@@ -33,6 +33,8 @@ def flow(
             if left <= 0:
                 path.reason = path.reason or trajectory.STEP_LIMIT
     except KeyboardInterrupt:
+        if not run.moments:
+            raise
         path.reason = trajectory.INTERRUPTED
     reason = path.end
     if reason == trajectory.LOSS_REACHED and run.has_left(readings.rests):

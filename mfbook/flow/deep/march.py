@@ -227,7 +227,7 @@ def march(
     tries = count = 0
     while count < most:
         losses[count], norms[count] = now.loss, np.sqrt(np.sum(now.F * now.F))
-        if count > 0 and _decides(felt, z, now, left, limits):
+        if count > 0 and (left <= 4 * EPS * local or _decides(felt, z, now, limits)):
             break
         J, rates, Q = linearised(felt.terms, z, felt.dims, felt.offsets, now.G, felt.allowed)
         h = min(h, left)
@@ -256,9 +256,9 @@ def march(
 
 
 @compiled
-def _decides(felt: Felt, z: np.ndarray, now: Measured, left: float, limits: Limits) -> bool:
+def _decides(felt: Felt, z: np.ndarray, now: Measured, limits: Limits) -> bool:
     """Whether a run may end here, or the felt columns rest or have to be looked at."""
-    if now.loss <= limits.threshold or left <= 0.0 or wants_attention(felt, z):
+    if now.loss <= limits.threshold or wants_attention(felt, z):
         return True
     resting = True
     for c in range(len(now.sizes)):

@@ -59,12 +59,7 @@ class MomentOf(Generic[AnyState, AnyPiece]):
     piece: AnyPiece | None = None
 
 
-class Piece(PieceOf[State], Protocol):
-    """One of small layers, which may be cut."""
-
-    length: float
-
-
+Piece = PieceOf[State]
 Moment = MomentOf[State, Piece]
 
 

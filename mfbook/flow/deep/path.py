@@ -13,6 +13,7 @@ from mfbook.flow import trajectory
 from mfbook.flow.deep.endings import ending
 from mfbook.flow.deep.layers import Layers
 from mfbook.flow.deep.moments import AnyPiece, Clock, MomentOf
+from mfbook.flow.shallow.gauge import EPS
 
 
 class Split(Protocol):
@@ -119,15 +120,19 @@ class Path(ABC, Generic[AnyState, AnyPiece, Moving]):
             for basis, balance, width in zip(state.bases, self.balance, state.widths, strict=True)
         ]
 
-    @property
-    def _time_is_over(self) -> bool:
-        return bool(np.isfinite(self.t_max)) and self.clock.value >= self.t_max
+    def _is_over(self, clock: Clock) -> bool:
+        """Whether t_max is no further away than the shortest step."""
+        return bool(np.isfinite(self.t_max) and clock.value >= (1 - 4 * EPS) * self.t_max)
 
     def _take(self, moment: MomentOf[AnyState, AnyPiece], piece: AnyPiece, after: AnyState) -> None:
-        """The piece leads on from the moment, to the state after it."""
+        """The piece leads on from the moment, to the state after it, or to that at t_max."""
         moment.piece = piece
-        self.state = after
-        self.clock = self.clock.after(piece.log_dt(piece.length))
+        clock = moment.clock.after(piece.log_dt(piece.length))
+        if self._is_over(clock):
+            left = self.t_max - moment.clock.value
+            after = piece.at(min(piece.local_of(left), piece.length))
+            clock = replace(moment.clock.after(float(np.log(left))), value=self.t_max)
+        self.state, self.clock = after, clock
         self.n_steps += 1
 
     def _begin_orbit(self, state: AnyState) -> None:
@@ -149,8 +154,6 @@ class Path(ABC, Generic[AnyState, AnyPiece, Moving]):
         before = self.moments[-2]
         piece: Any = before.piece
         if piece is None or before.clock.orbit != self.clock.orbit:
-            return
-        if before.loss <= self.threshold:
             return
         local = self.crossing(len(self.moments) - 2, self.threshold)
         state = piece.at(local)

@@ -34,9 +34,9 @@ class Wait:
 class Plateau:
     """A Taylor step of the first level, in its scale-free time s."""
 
-    def __init__(self, state: State, G: np.ndarray, longest: float) -> None:
+    def __init__(self, state: State, G: np.ndarray) -> None:
         self.state = state
-        self.series, self.length = taylor_step(state.levels[0], G, longest)
+        self.series, self.length = taylor_step(state.levels[0], G)
         self.log_unit = -(len(state.felt) - 2) * state.levels[0].ell
 
     def at(self, local: float) -> State:
@@ -44,7 +44,7 @@ class Plateau:
         return replace(self.state, levels=(level, *self.state.levels[1:]))
 
     def local_of(self, dt: float) -> float:
-        return float(np.exp(np.log(dt) - self.log_unit)) if dt > 0 else 0.0
+        return float(np.exp(np.log(dt) - self.log_unit))
 
     def log_dt(self, local: float) -> float:
         return float(np.log(local) + self.log_unit) if local > 0 else -np.inf
@@ -64,7 +64,7 @@ class Alone:
         return replace(self.state, levels=(self.growth.at(local), *others))
 
     def local_of(self, dt: float) -> float:
-        return self.growth.tau_of_time(float(np.log(dt)), self.length) if dt > 0 else 0.0
+        return self.growth.tau_of_time(float(np.log(dt)), self.length)
 
     def log_dt(self, local: float) -> float:
         return self.growth.log_time(local)

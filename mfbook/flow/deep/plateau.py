@@ -46,11 +46,11 @@ LAST = 45.0
 PLACES, GONE = 8, 36.0
 
 
-def taylor_step(level: Level, G: np.ndarray, longest: float) -> tuple[np.ndarray, float]:
+def taylor_step(level: Level, G: np.ndarray) -> tuple[np.ndarray, float]:
     """The Taylor coefficients at a level, and the length in s of the step that they allow."""
     z, dims, offsets = flat(level.layers)
     series = kernel.taylor(np.ascontiguousarray(G), z, dims, offsets, ORDER)
-    return series, min(longest, kernel.taylor_length(series, dims, offsets, TAYLOR))
+    return series, kernel.taylor_length(series, dims, offsets, TAYLOR)
 
 
 def along(level: Level, series: np.ndarray, s: float) -> Level:
@@ -285,8 +285,6 @@ def _carried(columns: np.ndarray, path: np.ndarray) -> np.ndarray:
 def projected(G: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """G without what it does to the columns of `left` and `right`; at rest that is rounding."""
     for basis, side in ((left, 0), (right, 1)):
-        if basis.shape[1] == 0:
-            continue
         u, s, _ = np.linalg.svd(basis, full_matrices=False)
         u = u[:, s > 1e-9 * s[0]] if s[0] > 0 else u[:, :0]
         G = G - (u @ (u.T @ G) if side == 0 else (G @ u) @ u.T)

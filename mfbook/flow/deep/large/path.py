@@ -31,7 +31,14 @@ from mfbook.flow.deep.large.field import Data, Gradient, joined, norm_of
 from mfbook.flow.deep.large.orbit import Frame, Memory, Orbit
 from mfbook.flow.deep.large.pieces import Leaving, Moment, Move, Piece
 from mfbook.flow.deep.large.plateau import after_waiting, loses, walk
-from mfbook.flow.deep.large.quiet import AtRest, Lone, at_rest, log_sizes, standing_out
+from mfbook.flow.deep.large.quiet import (
+    AtRest,
+    Lone,
+    at_rest,
+    log_sizes,
+    standing_out,
+    unbalance,
+)
 from mfbook.flow.deep.large.reading import ends_of, loss_of, size_of
 from mfbook.flow.deep.large.state import (
     State,
@@ -48,6 +55,7 @@ from mfbook.flow.deep.large.state import (
 from mfbook.flow.deep.layers import Layers, flat, unflat, without_dead
 from mfbook.flow.deep.march import GROW, SAFETY, SHRINK
 from mfbook.flow.deep.path import Goal, Path
+from mfbook.flow.deep.plateau import BALANCED
 from mfbook.flow.deep.slopes import slopes_along
 from mfbook.flow.shallow.gauge import EPS
 from mfbook.flow.shallow.kernel import REST
@@ -251,8 +259,6 @@ class LargePath(Path[State, Piece, Orbit]):
             return
         self.tau = found.tau
         self._take(moment, found.piece, found.after)
-        if self._time_is_over:
-            self._stop_inside(moment)
 
     def _exactness(self, ell: float) -> float:
         """The error that a step of quiet layers of size exp(ell) may make of them."""
@@ -263,7 +269,9 @@ class LargePath(Path[State, Piece, Orbit]):
         return min(tol, max(0.1 * self.rtol * share, EXACT))
 
     def _one_stands_out(self, state: State) -> bool:
-        return standing_out(state.quiet) <= (ALONE if self.resolved else self.rtol)
+        """Whether the first hidden column is on its own, and balanced, as one that has grown is."""
+        others, wrong = (ALONE, BALANCED) if self.resolved else (self.rtol, self.rtol)
+        return standing_out(state.quiet) <= others and unbalance(first_column(state.quiet)) <= wrong
 
     def _is_felt(self, state: State) -> bool:
         """Whether W feels the largest hidden column of the quiet layers."""
@@ -295,8 +303,7 @@ class LargePath(Path[State, Piece, Orbit]):
             self.reason = trajectory.TOO_LARGE
             return True
         self._take(moment, piece, piece.at(tau))
-        if self._time_is_over:
-            self._stop_inside(moment)
+        if self._is_over(self.clock):
             return True
         self._begin_orbit(self.state)
         return True
@@ -311,16 +318,6 @@ class LargePath(Path[State, Piece, Orbit]):
         frame = self._frame(state)
         z = rebalanced(joined(state.felt), frame, self._conserved(state))
         return replace(state, felt=unflat(z, frame.dims, frame.offsets))
-
-    def _stop_inside(self, moment: Moment) -> None:
-        """The run ends inside a piece, at t_max."""
-        piece = moment.piece
-        assert piece is not None
-        local = piece.local_of(self.t_max - moment.clock.value)
-        self.state = piece.at(local)
-        self.clock = replace(
-            moment.clock.after(float(np.log(self.t_max - moment.clock.value))), value=self.t_max
-        )
 
     def _move(self, moment: Moment, orbit: Orbit, _most: int) -> None:
         """A step of the felt layers, tried shorter and shorter until its error is small."""

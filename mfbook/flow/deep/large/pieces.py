@@ -88,8 +88,6 @@ class Plateau:
         return float(np.log(s)) + self.log_unit if s > 0 else -np.inf
 
     def local_of(self, dt: float) -> float:
-        if not dt > 0:
-            return 0.0
         s = float(np.exp(np.log(dt) - self.log_unit))
         if s >= self.s[-1]:
             return self.length
@@ -119,7 +117,7 @@ class Leaving:
         return self.lone.log_time(local)
 
     def local_of(self, dt: float) -> float:
-        return self.lone.tau_of_time(float(np.log(dt)), self.length) if dt > 0 else 0.0
+        return self.lone.tau_of_time(float(np.log(dt)), self.length)
 
 
 Piece = Move | Plateau | Leaving

@@ -124,6 +124,12 @@ def standing_out(layers: Layers) -> float:
     return worst
 
 
+def unbalance(column: Layers) -> float:
+    """How far the sizes of the layers of one hidden column are apart, beside the largest."""
+    sizes = [float(np.linalg.norm(layer)) for layer in column]
+    return (max(sizes) - min(sizes)) / max(sizes) if max(sizes) > 0 else np.inf
+
+
 class Still:
     """Steps of quiet layers V, of order eight (Dormand & Prince's, as SciPy's DOP853 has them).
 
