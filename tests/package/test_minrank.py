@@ -392,6 +392,17 @@ def test_a_truth_out_of_range_is_left_aside():
     assert found.rank == 2
 
 
+@pytest.mark.parametrize(
+    "text", ["1e100 1 2; 1 1e100 1; 2 1 ?", "1e60 1 2 ?; 1 1e60 1 3; 3 1 ? 1e60; 1 ? 1 2"]
+)
+def test_minors_beyond_all_numbers_exclude_nothing(text):
+    """Their discriminants have degree 4 rank in the data, and overflow."""
+    problem = MatrixCompletion.from_text(text)
+    found = min_rank(problem, starts=2)
+    check(problem, found)
+    assert found.lower_bound == 2 and not found.proven
+
+
 def test_entries_too_far_apart_to_compare_are_refused_in_words():
     text = "0 3e-08 ? 0; 1e+300 0 1e-300 ?; 3e-08 1 -1 ?"
     with pytest.raises(ValueError, match="scale rows and columns"):

@@ -303,3 +303,12 @@ def test_a_truth_that_is_known_is_a_witness_of_its_rank():
         assert np.abs((W - problem.values)[problem.mask]).max() < 1e-6
         ranks.append(mf.numerical_rank(W, rtol=1e-3))
     assert ranks == [1, 2]  # without any start what is left is the least trace
+
+
+def test_a_start_that_runs_far_leaves_no_singular_system():
+    """Its first row has to be 10^5 times the second, beside the square of which a damping is lost."""
+    text = "? -0.004 0; -0.004 1.2e-9 8.67e-19; 0 8.67e-19 ?"
+    problem = mf.SymmetricCompletion.from_text(text)
+    found = mf.min_rank(problem, starts=1)
+    assert found.lower_bound == 2 == found.rank
+    assert np.linalg.eigvalsh(found.W)[0] >= -1e-12 * np.abs(found.W).max()

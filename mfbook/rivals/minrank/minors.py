@@ -43,7 +43,8 @@ def rootless_pair(part: Component, rank: int) -> str:
 
 def _negative_discriminant(part: Component, rank: int, equations: Equations) -> str:
     """The reason that two equations of one pair of entries give; "" if there is none."""
-    rounding = 1e-12 * factorial(rank + 1) ** 4 * part.size ** (4 * rank)
+    # A float of Python would raise where it overflows.
+    rounding = 1e-12 * factorial(rank + 1) ** 4 * np.float64(part.size) ** (4 * rank)
     for pair, minors in equations.items():
         for (a, b, c, d), (e, f, g, h) in combinations(minors, 2):
             linear = b * g + d * e - f * c - h * a
