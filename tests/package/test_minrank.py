@@ -179,6 +179,10 @@ def test_the_truth_is_used():
     assert found.rank == 3
 
 
+# Entries of a product over magnitudes, from which steps leave the range of the numbers.
+FAR = "6e23 4e143 2e-150; ? ? ?; 4e-119 3e-135 ?; ? 4e114 1e79"
+
+
 # --- Breaking things: each proof names an entry that carries it
 
 
@@ -393,7 +397,7 @@ def test_a_truth_out_of_range_is_left_aside():
 
 
 @pytest.mark.parametrize(
-    "text", ["1e100 1 2; 1 1e100 1; 2 1 ?", "1e60 1 2 ?; 1 1e60 1 3; 3 1 ? 1e60; 1 ? 1 2"]
+    "text", ["1e100 1 2; 1 1e100 1; 2 1 ?", "1e60 1 2 ?; 1 1e60 1 3; 3 1 ? 1e60; 1 ? 1 2", FAR]
 )
 def test_minors_beyond_all_numbers_exclude_nothing(text):
     """Their discriminants have degree 4 rank in the data, and overflow."""
@@ -401,6 +405,28 @@ def test_minors_beyond_all_numbers_exclude_nothing(text):
     found = min_rank(problem, starts=2)
     check(problem, found)
     assert found.lower_bound == 2 and not found.proven
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("1e100 1e-100; 1e-100 1e100", "beyond 10^300"),
+        ("1e-100 1e100; 1e100 1e-100", "below 10^-300"),
+    ],
+)
+def test_a_product_that_no_float_holds_is_named_by_its_size(text, says):
+    found = solve(text)
+    assert found.rank == 2 and found.proven
+    assert f"(0,0) (0,1) is of a size {says}, not 1" in found.proof
+
+
+def test_a_discriminant_that_overflows_proves_nothing():
+    """Of a matrix of rank 2 whose unobserved entries are on the diagonal."""
+    rng = np.random.default_rng(1)
+    truth = rng.standard_normal((4, 2)) @ rng.standard_normal((2, 4))
+    for power in range(100, 141):
+        part = unscaled(truth * 2.0**power, ~np.eye(4, dtype=bool))
+        assert rootless_pair(part, 2) == ""
 
 
 def test_entries_too_far_apart_to_compare_are_refused_in_words():

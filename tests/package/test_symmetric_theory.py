@@ -306,7 +306,7 @@ def test_a_truth_that_is_known_is_a_witness_of_its_rank():
 
 
 def test_a_start_that_runs_far_leaves_no_singular_system():
-    """Its first row has to be 10^5 times the second, beside the square of which a damping is lost."""
+    """Its first row has to be 10^5 times the second: beside its square a damping is lost."""
     text = "? -0.004 0; -0.004 1.2e-9 8.67e-19; 0 8.67e-19 ?"
     problem = mf.SymmetricCompletion.from_text(text)
     found = mf.min_rank(problem, starts=1)
