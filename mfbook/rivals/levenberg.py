@@ -99,8 +99,10 @@ def _stepped(fit: EntryFit, batch: Batch) -> Batch:
     r = batch.residual[:, :, None]
     step = Jt @ np.linalg.solve(gram, r) if wide else np.linalg.solve(gram, Jt @ r)
     A_new, B_new = fit.moved(A, B, step[:, :, 0])
-    r_new = fit.residual(A_new, B_new)
-    tried = np.square(r_new).sum(axis=1)
+    # A step that leaves the range of the numbers is none.
+    with np.errstate(over="ignore", invalid="ignore"):
+        r_new = fit.residual(A_new, B_new)
+        tried = np.square(r_new).sum(axis=1)
     better = tried < batch.loss
     return Batch(
         np.where(better[:, None, None], A_new, A),

@@ -4,7 +4,8 @@ import mpmath
 import numpy as np
 import pytest
 
-from mfbook.flow.shallow import gauge, krylov
+from mfbook.flow import trajectory
+from mfbook.flow.shallow import drive, gauge, krylov
 from mfbook.flow.shallow.dense import Columns, DenseStepper
 from mfbook.flow.shallow.field import CompletionField, SensingField, parts_of
 from mfbook.flow.shallow.gauge import graded, linear_flow, orthogonalise, time_to_reach
@@ -206,3 +207,35 @@ def test_a_krylov_space_knows_functions_of_its_matrix():
     lam, Q = np.linalg.eigh(M)
     expected = (Q * np.exp(0.3 * lam)) @ (Q.T @ b.ravel())
     assert np.abs(found.ravel() - expected).max() < 1e-8
+
+
+def test_a_path_that_is_followed_alone_ends():
+    problem = MatrixCompletion.from_text("1 2; 3 ?", loss="half")
+    (part,) = parts_of(problem, units_of(problem.targets, 1.0, 0.0))
+    path = drive.start(part.field, np.random.default_rng(0).standard_normal((4, 2)), -3.0, 1e-6)
+    for _ in drive.follow(path, rtol=1e-6, t_max=1e3):
+        assert len(path.losses) == len(path.states) == path.n_steps + 1
+    assert path.reason == trajectory.LOSS_REACHED
+    assert path.losses[-1] < 1e-28 and (np.diff(path.losses) < 1e-28).all()
+
+
+def test_a_step_whose_error_nothing_makes_small_is_given_up():
+    tried = []
+
+    class Bad:
+        ORDER, n_gradients = 4, 7
+        state = Columns(1.0, np.eye(2), np.zeros(2), np.eye(2), np.ones(2, dtype=bool))
+
+        def step(self, h, tol):
+            tried.append(h)
+            return self.state, 1e-3
+
+    problem = MatrixCompletion.from_text("1")
+    (part,) = parts_of(problem, units_of(problem.targets, 1.0, 0.0))
+    path = drive.start(part.field, np.ones((2, 1)), 0.0, 1e-6)
+    new, h, error = drive._accepted(path, Bad(), 0.5, 1e-6)
+    assert new is None and error == np.inf
+    # As long as a step moves the time by more than its rounding, and no longer.
+    eps = np.finfo(float).eps
+    assert h <= 4 * eps < min(tried) and path.n_rejected == len(tried)
+    assert (np.diff(tried) < 0).all()

@@ -245,3 +245,18 @@ def test_common_invariant_subspaces():
     assert falls_apart(Q @ blocks @ Q.T)
     whole = rng.standard_normal((3, 5, 5))
     assert not falls_apart(whole + np.swapaxes(whole, 1, 2))
+    assert falls_apart(np.zeros((3, 5, 5)))  # what moves nothing keeps every subspace
+
+
+def test_a_sector_that_has_nothing_to_learn_keeps_no_run_from_its_end():
+    """From 10^-1000 its W is zero in double precision, and so is its part of S."""
+    rng = np.random.default_rng(3)
+    X = np.zeros((4, 4, 4))
+    X[:2, :2, :2], X[2:, 2:, 2:] = rng.standard_normal((2, 2, 2, 2))
+    W = np.zeros((4, 4))
+    W[:2, :2] = np.outer([1.0, 2.0], [1.0, -1.0])
+    problem = MatrixSensing(X, np.einsum("lij,ij->l", X, W))
+    run = gradient_flow(problem, small_init((4, 4), rng=0), log10_scale=-1000)
+    assert run.converged
+    assert np.abs(problem.residual(run.W)).max() < 1e-4
+    assert not run.W[2:].any() and not run.W[:, 2:].any()

@@ -35,3 +35,10 @@ def test_a_full_space_still_knows_shorter_steps(made, most):
     found = space.apply(lambda x: h * phi_functions(h * x)[0]).ravel()
     assert np.linalg.norm(found - exact) <= 10 * tol
     assert len(space.diagonal) == most
+
+
+def test_the_space_of_a_zero_is_complete_and_all_its_images_are_zero():
+    space = Krylov(lambda v: EIGENVALUES[:, None] * v, np.zeros((60, 1)), np.ones(1), 5)
+    assert space.reach(1.0, 1e-12) and not space.products
+    assert not space.apply(np.exp).any() and space.apply(np.exp).shape == (60, 1)
+    assert space.apply(phi_functions).shape == (*phi_functions(np.zeros(1)).shape[:-1], 60, 1)

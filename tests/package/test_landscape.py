@@ -24,6 +24,7 @@ from mfbook import (
 )
 from mfbook.problems import MatrixCompletion, MatrixSensing
 from mfbook.rivals.glrl import glrl
+from mfbook.theory import landscape
 from mfbook.theory.landscape import fits
 from tests.package.own import Own
 
@@ -415,3 +416,17 @@ def test_large_factors_have_a_kind_as_long_as_their_squares_are_numbers():
     # The product fits, however unlike the factors are.
     fit = [[1e60], [3e60]], [[1e-60, 2e-60]]
     assert critical_point_kind(problem, fit) == "global minimum"
+
+
+def test_a_fit_counts_as_beside_within_the_reach_and_no_further(monkeypatch):
+    """Two entries of A are off; the steps to a fit are both that share of the reach."""
+    fit, W = np.diag([3.0, 2.0]), np.diag([9.0, 4.0])
+    problem = MatrixCompletion(W, np.ones((2, 2), dtype=bool))
+    tol, reach = 1e-4, 1e-4 * np.sqrt(landscape._size(problem, W))
+    for share, beside in ((0.6, True), (0.9, False), (1.1, False)):
+        off = share * reach * np.sqrt(2)  # half of the step is B's
+        arrays = (fit + off * np.eye(2), fit)
+        assert landscape._fits_beside(problem, arrays, tol) == beside
+    monkeypatch.setattr(landscape, "STEPS", 1)
+    arrays = (fit + 0.1 * reach * np.eye(2), fit)
+    assert not landscape._fits_beside(problem, arrays, tol)  # it looks before each step alone

@@ -62,3 +62,12 @@ def test_large_factors_of_deficient_rank_leave_no_singular_system(size):
     batch = at(fit, A, A.transpose(0, 2, 1), damping=levenberg.LEAST)
     for after in islice(descent(fit, batch), 5):
         assert np.isfinite(after.loss).all() and (after.loss <= batch.loss).all()
+
+
+def test_chosen_starts_go_on_as_among_the_others():
+    fit, A, B = problem(4)
+    batch = next(descent(fit, at(fit, A, B, damping=0.3)))
+    keep = np.array([3, 0])
+    some, whole = (list(islice(descent(fit, one), 5))[-1] for one in (batch.chosen(keep), batch))
+    for name in ("A", "B", "residual", "loss", "damping", "tried"):
+        assert getattr(some, name) == pytest.approx(getattr(whole, name)[keep], rel=1e-9)

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from mfbook.problems import MatrixCompletion, MatrixSensing, examples
 from mfbook.problems.graph import observation_graph, sampling_patterns
 from mfbook.rivals.minrank import NOT_PROVEN, min_rank
-from mfbook.rivals.minrank.component import Component, components_of
+from mfbook.rivals.minrank.component import EXHAUSTIVE, Component, components_of
 from mfbook.rivals.minrank.minors import rootless_pair
 from mfbook.rivals.minrank.witness import BLOWN_UP, agrees, search, witness
+from tests.package.given import full
 
 
 def unscaled(values, mask):
@@ -177,6 +178,10 @@ def test_the_truth_is_used():
     found = min_rank(problem, starts=1)
     check(problem, found)
     assert found.rank == 3
+
+
+# Entries of a product over magnitudes, from which steps leave the range of the numbers.
+FAR = "6e23 4e143 2e-150; ? ? ?; 4e-119 3e-135 ?; ? 4e114 1e79"
 
 
 # --- Breaking things: each proof names an entry that carries it
@@ -392,6 +397,76 @@ def test_a_truth_out_of_range_is_left_aside():
     found = min_rank(problem)
     check(problem, found)
     assert found.rank == 2
+
+
+@pytest.mark.parametrize(
+    "text", ["1e100 1 2; 1 1e100 1; 2 1 ?", "1e60 1 2 ?; 1 1e60 1 3; 3 1 ? 1e60; 1 ? 1 2", FAR]
+)
+def test_minors_beyond_all_numbers_exclude_nothing(text):
+    """Their discriminants have degree 4 rank in the data, and overflow."""
+    problem = MatrixCompletion.from_text(text)
+    found = min_rank(problem, starts=2)
+    check(problem, found)
+    assert found.lower_bound == 2 and not found.proven
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("1e100 1e-100; 1e-100 1e100", "beyond 10^300"),
+        ("1e-100 1e100; 1e100 1e-100", "below 10^-300"),
+    ],
+)
+def test_a_product_that_no_float_holds_is_named_by_its_size(text, says):
+    found = solve(text)
+    assert found.rank == 2 and found.proven
+    assert f"(0,0) (0,1) is of a size {says}, not 1" in found.proof
+
+
+def test_a_discriminant_that_overflows_proves_nothing():
+    """Of a matrix of rank 2 whose unobserved entries are on the diagonal."""
+    rng = np.random.default_rng(1)
+    truth = rng.standard_normal((4, 2)) @ rng.standard_normal((2, 4))
+    for power in range(100, 141):
+        part = unscaled(truth * 2.0**power, ~np.eye(4, dtype=bool))
+        assert rootless_pair(part, 2) == ""
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-200])
+@pytest.mark.parametrize("hidden", [1e150, -1e90])
+def test_a_truth_is_left_aside_where_it_is_of_no_use(unit, hidden):
+    """Scaled as the data are, it is too large to compute with, or no number at all."""
+    given = MatrixCompletion.from_text("-8 -1 1; 6 ? ?; -4 ? 4")
+    truth = np.where(given.mask, unit * given.values, hidden)
+    problem = MatrixCompletion(truth, given.mask, truth=truth)
+    found = min_rank(problem, starts=4)
+    check(problem, found)
+    assert (found.rank, found.lower_bound) == (2, 2)
+    assert np.abs(found.W).max() < 1e5 * unit
+
+
+def test_minors_are_looked_at_up_to_so_many_rows():
+    rng = np.random.default_rng(0)
+    mask = ~np.eye(4, dtype=bool)
+    values = rng.standard_normal((4, 4))
+    while not rootless_pair(unscaled(values * mask, mask), 2):
+        values = rng.standard_normal((4, 4))
+    for rows, excluded in ((EXHAUSTIVE, True), (EXHAUSTIVE + 1, False)):
+        more = np.zeros((rows - 4, 4))
+        taller = unscaled(np.vstack([values * mask, more]), np.vstack([mask, more > 0]))
+        assert ("no real root" in rootless_pair(taller, 2)) == excluded
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_scaled_entry_beyond_all_numbers_is_refused_in_words(sign):
+    """Rows and columns have powers of two that are numbers, and one entry has none in their units.
+
+    It is not taken for an observed zero where it is too small.
+    """
+    values = np.full((10, 10), 10.0 ** (-200 * sign))
+    values[0, 0] = 10.0 ** (200 * sign)
+    with pytest.raises(ValueError, match="scale rows and columns"):
+        min_rank(full(values))
 
 
 def test_entries_too_far_apart_to_compare_are_refused_in_words():

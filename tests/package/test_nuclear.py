@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from mfbook.problems import MatrixCompletion, MatrixSensing
 from mfbook.problems.populations import random_low_rank, random_mask
 from mfbook.rivals.nuclear import dual_bound, min_nuclear_norm
-from mfbook.rivals.nuclear.minimum import ENOUGH
+from mfbook.rivals.nuclear.data import affine_set
+from mfbook.rivals.nuclear.minimum import ENOUGH, _proposals
 from tests.package.own import Own
 
 
@@ -313,3 +314,12 @@ def test_a_problem_of_ones_own_is_certified_as_any_other():
     assert dual_bound(trace, [1.0]) == pytest.approx(3.0)
     with pytest.raises(ValueError, match="one weight a measurement, 1, but has 2"):
         dual_bound(trace, [1.0, 1.0])
+
+
+@pytest.mark.parametrize("psd", [False, True])
+def test_zeros_are_answered_once(psd):
+    """Whoever asks on gets no second answer; the first has no gap."""
+    data = affine_set(MatrixCompletion(np.zeros((2, 2)), np.eye(2, dtype=bool)), psd)
+    (only,) = _proposals(data, psd, None, 10)
+    W, S, solver, good = only
+    assert not W.any() and not S.any() and (solver, good) == ("closed form", 0.0)

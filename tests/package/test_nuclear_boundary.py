@@ -198,3 +198,36 @@ def test_the_face_is_that_of_the_kernel():
     assert Z / np.trace(Z) == pytest.approx(np.outer(kernel, kernel), abs=1e-12)
     definite = affine_set(symmetric(truth + np.eye(3), mask), True)
     assert face.exposed(definite)[0] is None
+
+
+def test_where_no_diagonal_is_observed_nothing_is_excluded():
+    """A large diagonal fits; the data leave no face, over however many magnitudes."""
+    problem = mf.SymmetricCompletion.from_text(
+        "? 100 -3e-5 -0.3 0; 100 ? -0.001 -20 1e-8; -3e-5 -0.001 ? 4e-6 1e-15;"
+        "-0.3 -20 4e-6 ? -1e-11; 0 1e-8 1e-15 -1e-11 ?"
+    )
+    data = affine_set(problem, True)
+    assert face.exposed(data)[0] is None
+    rng = np.random.default_rng(0)
+    assert not any(excludes(Z + Z.T, data) for Z in rng.standard_normal((9, 5, 5)))
+    found = mf.min_nuclear_norm(problem)
+    assert np.array_equal(found.W[problem.mask], problem.values[problem.mask])
+    assert np.linalg.eigvalsh(found.W)[0] >= -1e-13 * found.value
+    # What the entries 100 and -20 of row 1 ask for by themselves.
+    assert found.value >= 2 * np.hypot(100, 20) and found.lower_bound <= found.value
+
+
+@pytest.mark.parametrize("failed", ["nothing", "zero", "no kernel"])
+def test_what_a_solver_makes_of_nothing_is_no_face(monkeypatch, failed):
+    data = affine_set(mf.SymmetricCompletion.from_text("1 1; 1 1"), True)
+    assert face.exposed(data)[0] is not None
+    made = {
+        "nothing": (np.full((2, 2), np.nan), np.eye(2)),
+        "zero": (np.eye(2) / 2, np.zeros((2, 2))),
+        "no kernel": (np.zeros((2, 2)), np.eye(2)),
+    }
+    Z, P = made[failed]
+    monkeypatch.setattr(face, "least_pairing", lambda block: (Z, P, 0.0))
+    found, least = face.exposed(data)
+    assert found is None
+    assert np.array_equal(least, np.nan_to_num(Z))

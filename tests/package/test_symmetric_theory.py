@@ -5,7 +5,9 @@ import pytest
 
 import mfbook as mf
 from mfbook.flow.trajectory import LEAST_REACHED, LOSS_REACHED
+from mfbook.rivals.minrank import square
 from mfbook.rivals.minrank.square import square_witness
+from mfbook.rivals.nuclear.data import affine_set
 
 PATH = "? ? 1 2; ? ? 2 ?; 1 2 ? ?; 2 ? ? ?"  # Li, Luo & Lyu 2021, Example 5.9 with R = 2
 
@@ -305,3 +307,33 @@ def test_a_truth_that_is_known_is_a_witness_of_its_rank():
         assert np.abs((W - problem.values)[problem.mask]).max() < 1e-6
         ranks.append(mf.numerical_rank(W, rtol=1e-3))
     assert ranks == [1, 2]  # without any start what is left is the least trace
+
+
+def test_a_start_that_runs_far_leaves_no_singular_system():
+    """Its first row has to be 10^5 times the second: beside its square a damping is lost."""
+    text = "? -0.004 0; -0.004 1.2e-9 8.67e-19; 0 8.67e-19 ?"
+    problem = mf.SymmetricCompletion.from_text(text)
+    found = mf.min_rank(problem, starts=1)
+    assert found.lower_bound == 2 == found.rank
+    assert np.linalg.eigvalsh(found.W)[0] >= -1e-12 * np.abs(found.W).max()
+
+
+def test_a_square_that_is_found_proves_the_rank_for_all_matrices():
+    """One start finds no two factors of rank 2; the square of rank 2 takes their place."""
+    text = "3 -1 ? 1; -1 ? 0 0; ? 0 9 -2; 1 0 -2 ?"
+    problem = mf.SymmetricCompletion.from_text(text)
+    found = mf.min_rank(problem, starts=1)
+    assert found.proven and found.rank == 2
+    assert "excludes rank 1" in found.proof or "not 1" in found.proof
+    assert np.linalg.eigvalsh(found.W)[0] >= -1e-12 * np.abs(found.W).max()
+    assert np.abs(problem.residual(found.W)).max() < 1e-11
+
+
+def test_a_start_that_takes_too_long_is_given_up(monkeypatch):
+    data = affine_set(mf.SymmetricCompletion.from_text(PATH), True)
+    U = np.random.default_rng(0).standard_normal((4, 1))
+    fitted = square._fitted(data, U)
+    assert np.abs((fitted @ fitted.T - data.particular)[data.mask]).max() < 1e-11
+    monkeypatch.setattr(square, "STEPS", 3)
+    assert square._fitted(data, U) is None
+    assert square._fitted(data, fitted) is not None

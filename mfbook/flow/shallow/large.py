@@ -58,7 +58,7 @@ RENEW = 5
 # Rest, as a fraction of one unit of log-growth: what a passive column's log-size loses by it only
 # shifts its escape in time, by a tenth of the local tolerance at rtol = 1e-4.
 FREEZE = 1e-5
-# What is left of the speed, over that of a unit of growth, where it is rounding.
+# What is left of the speed, over the terms that it is the sum of, where it is rounding.
 STILL = 1e-14
 # Growth rates up to so many times the relative speed of a column are not told from it.
 UNREST = 10.0
@@ -143,8 +143,6 @@ class LargeStepper:
             self.longest = self._longest_moving()
 
     def _longest_moving(self) -> float:
-        if self.rho == 0:
-            return np.inf
         if self.memory.patience > 0:
             return EXPLICIT / self.rho
         if self.k <= FEW:
@@ -224,7 +222,7 @@ class LargeStepper:
             self.still = True
             return True
         now = self.state.t, float(np.linalg.norm(self.F)), self.k
-        self.still = now[1] <= STILL * self.rho * float(np.linalg.norm(self.Z))
+        self.still = now[1] <= STILL * self._size_of_terms()
         if self.k == self.Y.shape[1]:  # no column waits for the rest: it is the end
             return self.still
         last, memory.last = memory.last, now
@@ -245,6 +243,16 @@ class LargeStepper:
         if change <= FREEZE * mu**2:
             memory.rested = self.k
         return memory.rested == self.k
+
+    def _size_of_terms(self) -> float:
+        """Of what F is the sum: G, and what W and the data make of it before they cancel, times Z.
+
+        Far from balance, as factors of a large start are, that is far less than ρ |Z|.
+        """
+        stack = self.field.stack
+        left, right = (np.linalg.norm(self.Z[side]) for side in (stack.left, stack.right))
+        of_G = np.linalg.norm(self.G.data) + self.field.curvature * left * right
+        return float(of_G * np.linalg.norm(self.Z))
 
     @property
     def n_gradients(self) -> int:

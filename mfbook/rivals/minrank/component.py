@@ -51,8 +51,6 @@ class Component:
 
     def share_of_data(self, missing: np.ndarray) -> float:
         """The largest of |missing|, as a share of the largest datum, both before the scaling."""
-        if not missing.any():
-            return 0.0
         power = -(self.row_power[:, None] + self.col_power)
         (part, of_part), (most, of_most) = _largest(missing, power), _largest(self.values, power)
         return float(np.ldexp(part / most, of_part - of_most))
@@ -103,8 +101,6 @@ def _component(problem: MatrixCompletion, rows: np.ndarray, cols: np.ndarray) ->
         truth = None if problem.truth is None else np.ldexp(problem.truth[block], power)
     if not np.isfinite(scaled).all() or ((scaled == 0) != (values == 0)).any():
         raise too_far_apart(values)
-    if truth is not None and not np.isfinite(truth).all():
-        truth = None  # where nothing was observed it leaves the range of the numbers
     return Component(scaled, mask, truth, rows, cols, row, col)
 
 

@@ -20,9 +20,15 @@ def rootless_pair(part: Component, rank: int) -> str:
     (a x + c) y = 0. Two such equations have a common y only where their resultant, a
     quadratic in x, is zero; a negative discriminant leaves no real x.
     """
-    k = rank + 1
     if max(part.mask.shape) > EXHAUSTIVE:
         return ""
+    # Data that span hundreds of magnitudes overflow, and then exclude nothing.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _negative_discriminant(part, rank, _equations(part, rank + 1))
+
+
+def _equations(part: Component, k: int) -> Equations:
+    """What the minors of size k with two unobserved entries say of these."""
     equations: Equations = {}
     for S in combinations(range(len(part.mask)), k):
         for T in combinations(range(part.mask.shape[1]), k):
@@ -35,15 +41,14 @@ def rootless_pair(part: Component, rank: int) -> str:
             d, bd, cd, abcd = np.linalg.det(minors)
             pair = (S[i], T[j]), (S[p], T[q])
             equations.setdefault(pair, []).append((abcd - bd - cd + d, bd - d, cd - d, d))
-    # All terms of the discriminant have degree 4·rank in the data, so this is their rounding.
-    # Of data that span hundreds of magnitudes they overflow, and then exclude nothing.
-    with np.errstate(over="ignore", invalid="ignore"):
-        return _negative_discriminant(part, rank, equations)
+    return equations
 
 
 def _negative_discriminant(part: Component, rank: int, equations: Equations) -> str:
     """The reason that two equations of one pair of entries give; "" if there is none."""
-    rounding = 1e-12 * factorial(rank + 1) ** 4 * part.size ** (4 * rank)
+    # All terms of the discriminant have degree 4·rank in the data, so this is their rounding. (A
+    # float of Python would raise where it overflows.)
+    rounding = 1e-12 * factorial(rank + 1) ** 4 * np.float64(part.size) ** (4 * rank)
     for pair, minors in equations.items():
         for (a, b, c, d), (e, f, g, h) in combinations(minors, 2):
             linear = b * g + d * e - f * c - h * a

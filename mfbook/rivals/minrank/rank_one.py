@@ -10,6 +10,9 @@ import numpy as np
 from mfbook.problems.graph import observation_graph
 from mfbook.rivals.minrank.component import NOISE, Component, Factors, too_far_apart
 
+# A product that is smaller, or larger than its inverse, is not written out.
+SMALLEST = Fraction(1, 10**300)
+
 
 def rank_one(part: Component) -> tuple[Factors | None, str]:
     """Factors of width 1 and no reason, or no factors and the reason why none fit."""
@@ -36,11 +39,16 @@ def rank_one(part: Component) -> tuple[Factors | None, str]:
     product = Fraction(1)
     for k, entry in enumerate(cycle):
         product *= Fraction(float(part.values[entry])) ** (1 if k % 2 == 0 else -1)
+    return None, f"the alternating product around the cycle {part.name(cycle)} {_not_one(product)}"
+
+
+def _not_one(product: Fraction) -> str:
     if abs(product - 1) < 1e-3:
-        differs = f"differs from 1 by {float(product - 1):.3g}"
-    else:
-        differs = f"is {float(product):.6g}, not 1"
-    return None, f"the alternating product around the cycle {part.name(cycle)} {differs}"
+        return f"differs from 1 by {float(product - 1):.3g}"
+    if not SMALLEST < abs(product) < 1 / SMALLEST:  # a float may not hold it
+        side = "below 10^-300" if abs(product) < 1 else "beyond 10^300"
+        return f"is of a size {side}, not 1"
+    return f"is {float(product):.6g}, not 1"
 
 
 def _potentials(part: Component) -> tuple[np.ndarray, np.ndarray, nx.Graph[tuple[str, int]]]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from mfbook.problems.in_units import power_of_two
 from mfbook.problems.protocols import EntryProblem
+from mfbook.rivals.levenberg import FLOOR
 from mfbook.rivals.minrank.component import EPS, FITS, met
 from mfbook.rivals.minrank.witness import BLOWN_UP
 from mfbook.rivals.nuclear import min_nuclear_norm
@@ -69,7 +70,8 @@ def _fitted(data: Entries, U: np.ndarray) -> np.ndarray | None:
             if np.linalg.norm(residual) > 0.5 * before:
                 return None
             before = float(np.linalg.norm(residual))
-        gram = J.T @ J + damping * np.eye(U.size)
+        gram = J.T @ J
+        gram += (damping + FLOOR * np.trace(gram)) * np.eye(U.size)
         moved = U - np.linalg.solve(gram, J.T @ residual).reshape(U.shape)
         tried, J_tried = data.residual_and_jacobian(moved)
         if np.linalg.norm(tried) < np.linalg.norm(residual):
