@@ -258,7 +258,7 @@ def test_a_lone_column_that_is_not_balanced_grows_in_its_own_time(monkeypatch, l
     assert run.phases[1].log10_arrival + log10_scale == pytest.approx(np.log10(T), abs=1e-5)
 
 
-def test_a_column_that_shrinks_at_first_is_not_taken_for_one_that_grows(monkeypatch):
+def test_a_column_that_shrinks_at_first_escapes_when_it_should(monkeypatch):
     """It is balanced, and most of it lies along what decays."""
     problem = MatrixCompletion(np.diag([2.0, 1.0]), np.ones((2, 2), dtype=bool), loss="half")
     x, y = np.array([[-1.0], [0.3]]), np.array([[1.0, 0.2]])
