@@ -320,7 +320,7 @@ def test_a_column_that_grows_alone_is_known_at_all_times(
     cut = gradient_flow(problem, ([[a]],) * depth, t_max=share * T, **options)
     assert cut.reason == trajectory.TIME_LIMIT and cut.t[-1] == share * T
     for factors in (whole.factors_at(share * T), cut.factors):
-        assert [f[0, 0] for f in factors] == pytest.approx([expected] * depth, rel=1e-9)
+        assert [f[0, 0] / expected for f in factors] == pytest.approx([1.0] * depth, rel=1e-9)
 
 
 @pytest.mark.parametrize("loss_tol", [1 - 1e-14, 0.5, 1e-6])
@@ -333,22 +333,26 @@ def test_a_run_ends_where_the_loss_is_down_to_what_was_asked(loss_tol):
     assert run.t[-1] == pytest.approx(1 / (0.7e-50 * 2), rel=1e-12)
 
 
-def test_a_column_beside_one_of_two_grows_to_be_felt():
-    """W_2 = W_3 = diag(1, b), b = 10^-7, is felt once b is as large as 10^-4.3.
+@pytest.mark.parametrize("b0", [1e-7, 1e-25])
+def test_a_column_beside_one_of_two_grows_to_be_felt(b0):
+    """W_2 = W_3 = diag(1, b) are felt once b is as large as 10^-4.3, the other column at once.
 
-    db/dt = a b (1 − a b²) with a² − b² conserved, in the corner that learns 1.
+    db/dt = a b (1 − a b²) with a² − b² conserved, in the corner that learns 1. What is less than
+    rounding beside the first column has no time that is known, but is no rest.
     """
     problem = MatrixCompletion.from_text("2 0; 0 1", loss="half")
-    start = (np.eye(2), np.diag([1.0, 1e-7]), np.diag([1.0, 1e-7]))
+    start = (np.eye(2), np.diag([1.0, b0]), np.diag([1.0, b0]))
     run = gradient_flow(problem, start)
     assert run.converged and np.abs(run.W - np.diag([2.0, 1.0])).max() < 1e-4
+    if b0 < 1e-13:
+        return
 
     def slowness(log_b):
         b = np.exp(log_b)
-        a = np.sqrt(1 - 1e-14 + b**2)
+        a = np.sqrt(1 - b0**2 + b**2)
         return 1 / (a * (1 - a * b**2))
 
-    t = quad(slowness, np.log(1e-7), np.log(0.5))[0]
+    t = quad(slowness, np.log(b0), np.log(0.5))[0]
     assert run.W_at(t)[1, 1] == pytest.approx(0.25 * np.sqrt(1.25), abs=1e-5)
 
 
@@ -409,6 +413,16 @@ def test_a_rest_where_zero_fits_is_no_saddle(monkeypatch, log10_scale, converged
     run = gradient_flow(problem, small_init((2, 2), depth=3, rng=0), log10_scale=log10_scale)
     assert run.reason == (trajectory.LOSS_REACHED if converged else trajectory.DROWNED)
     assert run.n_steps == 0 and 0 < np.abs(run.W).max() < 1e-280
+
+
+def test_a_run_whose_steps_fail_says_so(monkeypatch):
+    """What the steps before have led to is returned."""
+    march = exact_path.march
+    monkeypatch.setattr(exact_path, "march", lambda *words: march(*words)._replace(failed=True))
+    run = gradient_flow(examples.M4, small_init((2, 2), depth=3, rng=2), log10_scale=-1)
+    assert run.reason == trajectory.STEP_TOO_SMALL and not run.converged and run.advice
+    assert run.n_steps > 1 and len(run.t) == run.n_steps + 1 and np.all(np.diff(run.t) > 0)
+    assert run.loss[-1] == pytest.approx(examples.M4.loss_value(run.W), rel=1e-12)
 
 
 def interrupted_after(monkeypatch, calls):

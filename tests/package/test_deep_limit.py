@@ -7,7 +7,7 @@ import pytest
 
 from mfbook.flow import gradient_flow, trajectory
 from mfbook.flow import greedy_path as ends
-from mfbook.flow.deep import exact_path
+from mfbook.flow.deep import exact_path, process
 from mfbook.flow.greedy_path import GreedyPath
 from mfbook.flow.limit import deep_limit
 from mfbook.models import small_init
@@ -134,6 +134,13 @@ def test_failed_hypotheses_are_named():
         assert deep_limit(diagonal, narrow).reason == ends.NO_WIDTH
     for reason in (ends.NOT_SIMPLE, ends.NOT_EXCITED, ends.NO_BLOW_UP, ends.NO_WIDTH):
         assert ends.DeepLimit.ADVICE[reason]
+
+
+def test_a_sign_that_has_changed_is_said(monkeypatch):
+    monkeypatch.setattr(process, "sign_has_changed", lambda start, end: True)
+    limit = deep_limit(examples.M4, small_init((2, 2), depth=3, rng=0))
+    assert limit.reason == trajectory.CROSSED and not limit.converged
+    assert limit.advice == limit.ADVICE[trajectory.CROSSED]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ them as logarithms through all phases; `disconnected_limit` integrates plateaus 
 one after the other, and knows of nothing else. Gradient descent knows of neither.
 """
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,11 @@ import mfbook as mf
 from mfbook.flow import trajectory
 from mfbook.flow.deep import data as deep_data
 from mfbook.flow.deep.bases import given
+from mfbook.flow.deep.exact_run import ExactRun
+from mfbook.flow.deep.layers import State, turned_felt
 from mfbook.flow.deep.passengers import Pairs, Passenger
+from mfbook.flow.deep.pieces import Wait
+from mfbook.flow.deep.reading import W_of, layers_of
 from mfbook.problems.populations import random_block_problem
 
 
@@ -121,6 +127,61 @@ def test_a_passenger_is_what_its_pairs_are():
     X, Y = Passenger(pairs, np.concatenate([x, y], axis=1), logs).blocks()
     assert np.allclose(X, (u * np.exp(logs)) @ x)
     assert np.allclose(Y, (y.T * np.exp(logs)) @ v)
+
+
+def test_a_passenger_arrives_when_its_first_pair_does():
+    """x' = s K y, y' = s K x: along (1, 1) at the rate s K; a pair that is not there never does."""
+    pairs = Pairs(0, np.arange(2), np.arange(2), np.array([3.0, 2.0]), np.eye(2), np.eye(2))
+    along = np.full((2, 2), np.sqrt(0.5))
+    K, flow = 0.7, (np.array([[0.0, 0.7], [0.7, 0.0]]), np.zeros((2, 2)))
+    for logs, time in (
+        ([-40.0, -30.0], 20 / (2 * K)),
+        ([-np.inf, -30.0], 20 / (2 * K)),
+        ([-30.0, -np.inf], 20 / (3 * K)),
+        ([-np.inf, -np.inf], np.inf),
+    ):
+        passenger = Passenger(pairs, along, np.array(logs))
+        assert passenger.time_to(flow, -10.0) == pytest.approx(time)
+
+
+def test_turned_columns_take_passengers_along():
+    """Felt columns that lean are turned, and W and the caller's layers are as they were."""
+    problem = mf.MatrixCompletion.from_text("3 1 ? ?; 0 2 ? ?; ? ? 2 1; ? ? 1 2")
+    start = mf.small_init((4, 4), depth=3, rng=0)
+    options = {"loss_tol": 1e-10, "rtol": 1e-6, "t_max": np.inf, "max_steps": 1}
+    data = ExactRun(problem, start, {"log10_scale": 0.0, **options}).data
+    rng = np.random.default_rng(1)
+    present = tuple(k for k, block in enumerate(data.bases.blocks) if block.component == 0)
+    rest = [k for k in range(len(data.blocks)) if k not in present]
+    passengers = tuple(
+        Passenger(data.pairs[k], rng.standard_normal((1, 6)), np.array([-5.0])) for k in rest
+    )
+    felt = tuple(rng.standard_normal(shape) for shape in ((2, 3), (3, 3), (3, 2)))
+    bases = tuple(np.linalg.qr(rng.standard_normal((4, 4)))[0][:, :3] for _ in range(2))
+    leaning = State(felt, (), bases, present, passengers)
+    turned = turned_felt(leaning, 0.0)
+    for a, b in pairwise(turned.felt):
+        gram = a.T @ a + b @ b.T
+        assert np.abs(gram - np.diag(np.diag(gram))).max() < 1e-10 * gram[0, 0]
+    assert np.abs(W_of(data, turned) - W_of(data, leaning)).max() < 1e-12
+    assert np.abs(W_of(data, leaning)[2:, :2]).max() > 1e-3
+    for one, other in zip(layers_of(data, turned), layers_of(data, leaning), strict=True):
+        assert np.abs(one - other).max() < 1e-12
+
+
+def test_what_a_column_has_of_a_component_grows_while_it_rests():
+    """After "9" is learned, with a = 9^(1/3), the row of "1" grows at the rate a."""
+    problem = mf.MatrixCompletion.from_text("1 ?; ? 9", loss="half")
+    run = mf.gradient_flow(problem, mf.small_init((2, 2), depth=3, rng=0), log10_scale=-20)
+    moments = run.readings.run.moments
+    k = next(k for k, moment in enumerate(moments) if isinstance(moment.piece, Wait))
+    length, clock = moments[k].piece.length, moments[k].clock
+    # In units where the data are of size one; a double would lose the time after a plateau.
+    early, late = (run.readings.run._inside(k, share * length) for share in (0.6, 0.8))
+    sizes = [abs(run.readings.run.W(state)[0, 1]) for state in (early, late)]
+    rate = np.log(sizes[1] / sizes[0]) / (0.2 * length) * run.readings.run.units.rate
+    assert run.converged and clock.orbit == 1
+    assert rate == pytest.approx(9 ** (1 / 3), rel=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -275,6 +275,7 @@ def test_the_loss_falls_and_limits_are_kept():
     assert cut.reason == "time limit" and cut.t[-1] == 1.0
     short = mf.end_to_end_flow(P, START, depth=3, log10_scale=-2, max_steps=7)
     assert short.reason == "step limit" and short.n_steps == 7
+    assert run[()] is run and run.log10_columns is None
     again = pickle.loads(pickle.dumps(run))
     assert (again.W_at(run.t[-1] / 3) == run.W_at(run.t[-1] / 3)).all()
 
@@ -305,6 +306,7 @@ def test_running_away_is_growth_beyond_the_data_without_end():
         ({"W0": np.ones((2, 3))}, ValueError, "W0 must have the problem's shape"),
         ({"W0": [[1.0, np.inf], [1.0, 1.0]]}, ValueError, "W0 must be finite"),
         ({"depth": 3, "log10_scale": -1000}, ValueError, "plateau of this start lasts about"),
+        ({"depth": 1.5, "log10_scale": -500}, ValueError, "vectors of this start turn 10\\^1"),
         ({"rtol": 0.5}, ValueError, "rtol must be at most"),
         ({"t_max": -1}, ValueError, "t_max must not be negative"),
     ],

@@ -196,8 +196,6 @@ def turned_level(state: State, loose: float = LOOSE) -> State:
 def of_size_one(level: Level) -> Level:
     """The level with its size in `ell`."""
     size = max(float(s.max(initial=0.0)) for s in sizes_of(level.layers))
-    if size == 0.0:
-        return level
     kinds = (level.layers, level.into, level.out_of)
     layers, into, out_of = (tuple(array / size for array in kind) for kind in kinds)
     return Level(layers, level.ell + float(np.log(size)), into, out_of)
