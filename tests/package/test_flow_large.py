@@ -180,6 +180,22 @@ def test_a_large_start_that_moves_slowly_is_not_called_stuck():
     run = gradient_flow(problem, start, log10_scale=5, rtol=RTOL, max_steps=60)
     assert run.reason == trajectory.STEP_LIMIT
     assert run.gradient_norm[-1] < 0.5 * run.gradient_norm[20]
+    # With three columns what is left of the speed drowns in the rounding of what it is the sum of.
+    start = small_init((41, 41), width=3, rng=1)
+    run = gradient_flow(problem, start, log10_scale=5, rtol=RTOL, max_steps=60)
+    assert run.reason == trajectory.DROWNED
+
+
+@pytest.mark.parametrize("log10_scale", [4, 6, 10])
+def test_a_large_start_that_drowns_does_not_call_it_a_critical_point(monkeypatch, log10_scale):
+    """One hidden column is out of sight; the two others fit, or rounding keeps them from it."""
+    in_large_mode(monkeypatch)
+    problem = MatrixCompletion.from_text("1; 2")
+    start = np.array([[2, 1, 1e-30], [1, -1, 2e-30]]), np.array([[-2], [1], [1e-30]])
+    run = gradient_flow(problem, start, log10_scale=log10_scale, rtol=RTOL, max_steps=200)
+    assert run.reason in (trajectory.LOSS_REACHED, trajectory.DROWNED)
+    # What W is the sum of was 10^(2 log10_scale) at first, and known to its rounding.
+    assert problem.loss_value(run.W) < (1e-11 * 10.0 ** (2 * log10_scale)) ** 2
 
 
 def test_what_no_step_can_follow_ends_in_words():

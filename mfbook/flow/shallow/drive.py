@@ -46,6 +46,11 @@ LEAN = 11.0
 # Growth rates below this fraction of the largest at zero are rounding, not growth.
 RATE_FLOOR = 1e-13
 
+# Residuals down to this share of the size of W, of before its terms cancel, may still fall along a
+# slow direction, while what is left of the speed is the rounding of fast ones: from starts of 10^5
+# times the data, say. So much of a residual is no evidence of a critical point.
+DROWNING = 1e-11
+
 # A shaken run perturbs every entry of the columns by this share of it after every step on its way:
 # what a computer may do to numbers without being wrong about any of them. So an entry that is tiny
 # or zero because no observation couples it stays so.
@@ -287,9 +292,9 @@ def _time_to_reach(path: Path, stepper: DenseStepper | LargeStepper, floor: floa
 
 
 def _rounding(field: Field, Z: np.ndarray) -> float:
-    """A loss that residuals of a W of this size may have by rounding alone."""
+    """A loss that residuals of a W of this size may have where rounding hides how they fall."""
     size = np.abs(field.values).max(initial=0.0) + field.curvature * np.sum(Z**2)
-    return field.weight * len(field.values) * (16 * EPS * size) ** 2
+    return field.weight * len(field.values) * (DROWNING * size) ** 2
 
 
 def _runs_away(path: Path, far: float) -> bool:

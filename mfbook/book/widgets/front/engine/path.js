@@ -30,6 +30,8 @@ mflive.Path = (() => {
   const RATE_FLOOR = 1e-13;
   // Losses are rounding below this share of that at zero.
   const ROUNDING = (4 * EPS) ** 2;
+  // Residuals down to this share of W, of before its terms cancel, prove no critical point.
+  const DROWNING = 1e-11;
   // A shaken run perturbs every entry of the columns by this share of it after every step.
   const SHAKE = 1e-13;
   // Given up as unbounded where W exceeds FAR y_max²/y_min, has grown by GROWN while time grew
@@ -143,11 +145,11 @@ mflive.Path = (() => {
       return { t, columns };
     }
 
-    // A loss that residuals of a W of this size may have by rounding alone.
+    // A loss that residuals of a W of this size may have where rounding hides how they fall.
     roundingOf(Z) {
       const { field } = this, zz = mflive.linalg.dot(Z, Z);
       const top = field.values.reduce((a, v) => Math.max(a, Math.abs(v)), 0);
-      return field.weight * field.count * (16 * EPS * (top + field.curvature * zz)) ** 2;
+      return field.weight * field.count * (DROWNING * (top + field.curvature * zz)) ** 2;
     }
 
     runsAway() {
