@@ -1,13 +1,12 @@
 """`make chapter`: which page is meant, what is done for it, and what is said when that fails."""
 
-import subprocess
 import sys
 
 import pytest
 
 from tools import check_chapter
 from tools.chapters import ROOT, Chapter
-from tools.check_chapter import choose, main, steps
+from tools.check_chapter import PYTEST, choose, main, steps
 
 
 @pytest.fixture
@@ -65,9 +64,19 @@ def test_nothing_is_compared_with_old_outputs(root, monkeypatch, capsys):
     assert capsys.readouterr().out.endswith("\nwords: failed: execute\n")
 
 
+class Collected:
+    """What a run of pytest would test."""
+
+    def pytest_collection_finish(self, session) -> None:
+        self.tests = [item.nodeid for item in session.items]
+
+
 def test_the_tests_of_one_chapter_are_found():
-    command = [*steps(Chapter("data/graph"))["book"], "--collect-only"]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.splitlines()
-    tests = [line for line in listed if "::" in line]
-    assert len(tests) > 5
-    assert all("[data/graph]" in test or "[data/graph-" in test for test in tests)
+    command = steps(Chapter("data/graph"))["book"]
+    assert command[: len(PYTEST)] == PYTEST
+    found = Collected()
+    # In this process, which has loaded them all where they run together.
+    words = [*command[len(PYTEST) :], "--collect-only", "-q", "-p", "no:cacheprovider"]
+    assert pytest.main([f"--rootdir={ROOT}", *words], [found]) == 0
+    assert len(found.tests) > 5
+    assert all("[data/graph]" in test or "[data/graph-" in test for test in found.tests)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tomllib
 from datetime import date
+from itertools import product
 
 import pytest
 import yaml
@@ -73,21 +74,38 @@ html_baseurl = {site!r}
 """
 
 
-def page_of_a_small_book(tmp_path, site: str, repository: str) -> BeautifulSoup:
-    conf = CONF.format(tools=str(ROOT / "tools"), repository=repository, site=site)
-    (tmp_path / "conf.py").write_text(conf, "utf-8")
-    (tmp_path / "index.rst").write_text("A <small> *book*\n================\n\nIt.\n", "utf-8")
-    (tmp_path / "CITATION.cff").write_bytes((ROOT / "CITATION.cff").read_bytes())
-    command = [sys.executable, "-m", "sphinx", "-q", str(tmp_path), str(tmp_path / "html")]
-    subprocess.run(command, check=True)
-    return BeautifulSoup((tmp_path / "html" / "index.html").read_text("utf-8"), "html.parser")
+SITES = ["", "https://example.org/book/"]
+REPOSITORIES = ["", "https://github.com/someone/mfbook"]
+# Sphinx takes longer to load than to build such a book.
+BUILD = """
+import sys
+from sphinx.cmd.build import main
+sys.exit(max(main(["-q", folder, f"{folder}/html"]) for folder in sys.argv[1:]))
+"""
+
+
+@pytest.fixture(scope="module")
+def small_books(tmp_path_factory):
+    """A page of a small book, by the address of its site and that of its repository."""
+    folders = {}
+    for site, repository in product(SITES, REPOSITORIES):
+        folder = folders[site, repository] = tmp_path_factory.mktemp("book")
+        conf = CONF.format(tools=str(ROOT / "tools"), repository=repository, site=site)
+        (folder / "conf.py").write_text(conf, "utf-8")
+        (folder / "index.rst").write_text("A <small> *book*\n================\n\nIt.\n", "utf-8")
+        (folder / "CITATION.cff").write_bytes((ROOT / "CITATION.cff").read_bytes())
+    subprocess.run([sys.executable, "-c", BUILD, *map(str, folders.values())], check=True)
+    return {
+        known: BeautifulSoup((folder / "html" / "index.html").read_text("utf-8"), "html.parser")
+        for known, folder in folders.items()
+    }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("site", ["", "https://example.org/book/"])
-@pytest.mark.parametrize("repository", ["", "https://github.com/someone/mfbook"])
-def test_a_built_page_says_how_it_is_cited_and_links_what_is_known(tmp_path, site, repository):
-    soup = page_of_a_small_book(tmp_path, site, repository)
+@pytest.mark.parametrize("site", SITES)
+@pytest.mark.parametrize("repository", REPOSITORIES)
+def test_a_built_page_says_how_it_is_cited_and_links_what_is_known(small_books, site, repository):
+    soup = small_books[site, repository]
     note = soup.select_one("#cite-this-page")
     (entry,) = parse_string(note.pre.text, "bibtex").entries.values()
     assert entry.fields["title"] == "{A <small> book}"
