@@ -39,25 +39,28 @@ def test_what_is_too_wide_is_named(show):
 
 
 def test_no_line_begins_with_the_comma_after_a_formula(show):
-    text = '(<span class="math">\\(x_1 + x_2\\)</span>), and'
-    broken = []
-    for width in range(20, 220, 4):
-        page = show(
-            "<style>.mf-kept { white-space: nowrap }</style>"
-            f'<p style="font: 16px serif; width: {width}px">A sum {text}</p>'
-        )
-        assert page.inner_text("p").replace("\n", " ").startswith("A sum (")
-        boxes = page.evaluate(
-            """() => [...document.querySelector('.mf-kept').childNodes].map(node => {
-              const range = document.createRange();
-              range.selectNodeContents(node);
-              const box = range.getBoundingClientRect();
-              return [box.left, box.right, box.top, box.bottom];
-            })"""
-        )
-        before, formula, after = boxes
-        if not before[0] < formula[0] < after[0]:
-            broken.append(width)
+    text = 'A sum (<span class="math">\\(x_1 + x_2\\)</span>), and'
+    widths = range(20, 220, 4)
+    page = show(
+        "<style>p { font: 16px serif } .mf-kept { white-space: nowrap }</style>"
+        + "".join(f'<p style="width: {width}px">{text}</p>' for width in widths)
+    )
+    shown = page.locator("p").all_inner_texts()
+    assert len(shown) == len(widths)
+    assert all(one.replace("\n", " ").startswith("A sum (") for one in shown)
+    kept = page.evaluate(
+        """() => [...document.querySelectorAll('.mf-kept')].map(
+          kept => [...kept.childNodes].map(node => {
+            const range = document.createRange();
+            range.selectNodeContents(node);
+            return range.getBoundingClientRect().left;
+          }))"""
+    )
+    broken = [
+        width
+        for width, (before, formula, after) in zip(widths, kept, strict=True)
+        if not before < formula < after
+    ]
     assert not broken
 
 
