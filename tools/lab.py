@@ -52,10 +52,14 @@ def refresh(copy: Path = COPY, root: Path = ROOT) -> list[str]:
     kept = []
     for name, content in files_of(root).items():
         target = copy / name
-        version, cells = digest(content), cells_of(name, content)
-        if target.exists():
-            known = record.get(name, {})
-            theirs = cells_of(name, target.read_bytes())
+        version, known = digest(content), record.get(name, {})
+        there = target.read_bytes() if target.exists() else None
+        # To read a notebook takes longer than to compare it, and most are as they were written.
+        if there == content and known.get("version") == version:
+            continue
+        cells = cells_of(name, content)
+        if there is not None:
+            theirs = cells_of(name, there)
             if theirs not in (known.get("cells"), cells):
                 if known.get("version") != version:
                     kept.append(name)

@@ -1,6 +1,7 @@
 """The copy of the chapters for JupyterLab keeps what a reader changed and renews the rest."""
 
 import re
+import shutil
 from functools import cache
 
 import nbformat
@@ -18,12 +19,20 @@ def book():
     return Book()
 
 
-@pytest.fixture
-def copy(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory):
+    """The first copy, which nobody has changed."""
     # The book does not change while it is tested, and converting it takes seconds.
-    monkeypatch.setattr("tools.lab.files_of", files_once)
-    assert refresh(tmp_path) == []
-    return tmp_path
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tools.lab.files_of", files_once)
+        copy = tmp_path_factory.mktemp("lab")
+        assert refresh(copy) == []
+        yield copy
+
+
+@pytest.fixture
+def copy(fresh, tmp_path):
+    return shutil.copytree(fresh, tmp_path / "lab")
 
 
 def change(path, what) -> None:
@@ -32,14 +41,14 @@ def change(path, what) -> None:
     nbformat.write(made, path)
 
 
-def test_every_page_and_every_data_file_is_copied(copy):
-    there = {p.relative_to(copy).as_posix() for p in copy.rglob("*") if p.name != ".book.json"}
+def test_every_page_and_every_data_file_is_copied(fresh):
+    there = {p.relative_to(fresh).as_posix() for p in fresh.rglob("*") if p.name != ".book.json"}
     assert set(files_once(ROOT)) <= there
 
 
-def test_every_picture_and_page_that_is_linked_is_there(copy):
+def test_every_picture_and_page_that_is_linked_is_there(fresh):
     dead = []
-    for page in copy.rglob("*.ipynb"):
+    for page in fresh.rglob("*.ipynb"):
         for cell in nbformat.read(page, as_version=4).cells:
             if cell.cell_type == "markdown":
                 links = re.findall(r"\]\(([\w./-]+\.(?:svg|png|ipynb|md))[)#]", cell.source)
