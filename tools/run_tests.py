@@ -27,8 +27,8 @@ REPORTS = ROOT / "_build" / "tests"
 # The chapters that take longest to run, by the CPU seconds of their cells. They are begun first, so
 # that no core is left with a long one when the other is done.
 LONGEST = (
-    *("depth/product", "depth/escaping", "depth/connectivity", "beyond/attention"),
-    *("numerics/depth", "data/connectivity", "depth/limit", "depth/norms", "bias/rank"),
+    *("depth/printed", "numerics/depth", "data/connectivity", "depth/limit", "depth/connectivity"),
+    *("depth/norms", "depth/product", "greedy/phases", "depth/endless", "depth/escaping"),
 )
 
 
