@@ -72,9 +72,10 @@ def memory_of_megabytes(n):
 
 
 def test_the_memory_of_a_row_is_its_own():
-    """Not what a row before it has taken."""
+    """Not what a row before it has taken, nor who asks for it."""
     small = alone(memory_of_megabytes, 1)
     assert alone(memory_of_megabytes, 300) > small + 250
+    assert memory_of_megabytes(400) > 400
     assert alone(memory_of_megabytes, 1) < small + 50
 
 
