@@ -85,6 +85,35 @@ def error(row: dict, found: dict) -> float:
     return float(np.abs(np.array(found["W"]) - row["W"]).max()) / largest(row)
 
 
+SHAKEN = """requests => requests.map(request => {
+  const { run } = mflive.flow(request);
+  const again = new mflive.Run(run, mflive.rng(0)).follow(() => false);
+  return { reasons: [run.reason, again.reason], taken: [run.taken, again.taken] };
+})"""
+
+
+def test_a_shaken_run_rests_where_the_run_does(page):
+    """Data of full rank for fewer hidden columns: no fit ends the run."""
+    requests = []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        width = 1 + seed % 3
+        start = rng.standard_normal((4, width)), rng.standard_normal((width, 4))
+        requests.append(
+            {
+                "values": rng.standard_normal((4, 4)).tolist(),
+                "factors": [factor.tolist() for factor in start],
+                "log10_scale": (-1, -10, -100)[seed // 4],
+                "rtol": RTOL,
+                "max_steps": 4000,
+            }
+        )
+    for found in page.evaluate(SHAKEN, requests):
+        assert found["reasons"] == ["stopped at a critical point that is not a global minimum"] * 2
+        run, again = found["taken"]
+        assert again <= 1.1 * run + 10
+
+
 def test_there_are_problems_of_all_kinds():
     assert len(ROWS) >= 300
     shapes = {(len(row["values"]), len(row["values"][0])) for row in ROWS}

@@ -39,6 +39,8 @@ _BY_WEIGHT = (
     trajectory.TIME_LIMIT,
     trajectory.DROWNED,
     trajectory.STUCK,
+    # Each part may be fitted to rounding, and the sum, computed anew, be above it by rounding.
+    trajectory.LOSS_REACHED,
 )
 
 # Reasons of a run that may all the same have come to the least loss that U Uᵀ can have.
@@ -68,8 +70,7 @@ def flow(
         reason = trajectory.LOSS_REACHED
     else:
         reasons = [path.reason for path in run.paths]
-        # Each part may be fitted to rounding, and the sum, computed anew, be above it by rounding.
-        reason = limit or next((r for r in _BY_WEIGHT if r in reasons), trajectory.LOSS_REACHED)
+        reason = limit or next(reason for reason in _BY_WEIGHT if reason in reasons)
     if reason in (trajectory.LOSS_REACHED, trajectory.STUCK) and _may_lose_sectors(run):
         again, _ = _followed(problem, arrays, options, progress, np.random.default_rng(0))
         if not _same_run(run, again, options["rtol"]):

@@ -62,7 +62,9 @@ class Krylov:
         b = float(np.linalg.norm(w))
         self.diagonal.append(a)
         self._eigen = None
-        if b <= 1e-13 * max(abs(a), max(self.side, default=0.0)):
+        # In a full space what is left is the rounding of the largest eigenvalue, whatever its size.
+        full = len(self.diagonal) == w.size
+        if full or b <= 1e-13 * max(abs(a), max(self.side, default=0.0)):
             self.complete = True
             return
         self.side.append(b)

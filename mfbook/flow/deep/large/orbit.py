@@ -143,11 +143,6 @@ class Space(Krylov):
         """Not asked for of every vector."""
         return 1.0
 
-    def extend(self) -> None:
-        super().extend()
-        # All there is; what is left then is the rounding of the largest eigenvalue.
-        self.complete = self.complete or len(self.diagonal) == self.V.shape[1]
-
     def _seen(self, k: int) -> float:
         if k not in self._known:
             self._known[k] = self._of(self.V[k])

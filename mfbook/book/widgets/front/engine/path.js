@@ -32,7 +32,8 @@ mflive.Path = (() => {
   const ROUNDING = (4 * EPS) ** 2;
   // Residuals down to this share of W, of before its terms cancel, prove no critical point.
   const DROWNING = 1e-11;
-  // A shaken run perturbs every entry of the columns by this share of it after every step.
+  // A shaken run perturbs every entry of the columns by this share of it after every step on its
+  // way.
   const SHAKE = 1e-13;
   // Given up as unbounded where W exceeds FAR y_max²/y_min, has grown by GROWN while time grew
   // tenfold, and the loss has not fallen by FALLEN meanwhile.
@@ -110,7 +111,7 @@ mflive.Path = (() => {
           if (!over) {
             const longer = SAFETY * (tol / Math.max(found.error, 1e-300)) ** (1 / ORDER);
             this.h = h * Math.min(GROW, longer);
-            this.add(this.regraded(this.shaken(found.state)));
+            this.add(this.regraded(this.shaken(found.state, stepper)));
             return;
           }
           h *= 0.25;
@@ -123,9 +124,13 @@ mflive.Path = (() => {
       this.reason = STEP_TOO_SMALL;
     }
 
-    shaken({ t, columns }) {
+    // The columns perturbed; those that W feels only on their way, and not where they rest: there
+    // the perturbation itself would be all that moves them, and for ever.
+    shaken({ t, columns }, stepper) {
       if (!this.shaker) return { t, columns };
+      const rests = stepper.restsWithin(SHAKE);
       const moved = columns.map((c) => {
+        if (rests && c.on) return c;
         const x = c.x.map((entry) => entry * (1 + SHAKE * this.shaker.normal()));
         return { ...c, ...normalised(x, c.l) };
       });

@@ -80,13 +80,30 @@ mflive.Stepper = (() => {
         square += Math.exp(2 * c.l) * slope * slope;
       }
       this.norm = Math.sqrt(square); // of the gradient of all factors
-      const zz = norm(Z);
-      const noise = EPS * Math.sqrt(d) * (norm(this.S) + field.curvature * zz * zz);
-      const size = sizes(Z, d), speed = sizes(this.F, d);
-      this.atRest = speed.every((s, k) => s <= REST * noise * size[k]);
-      this.speed = speed.reduce((top, s, k) => Math.max(top, s / size[k]), 0);
+      this.sizes = sizes(Z, d);
+      this.speeds = sizes(this.F, d);
+      this.speed = this.speeds.reduce((top, s, k) => Math.max(top, s / this.sizes[k]), 0);
+      this.atRest = this.isSlow(EPS);
       this.prepared = null;
       this.ofS = null;
+    }
+
+    // What S, and growth rates, have of columns whose entries are off by that share of them.
+    noiseOf(unit) {
+      const { field, S } = this, zz = norm(this.Z);
+      return REST * unit * Math.sqrt(field.d) * (norm(S) + field.curvature * zz * zz);
+    }
+
+    // Whether every column is as slow as one at rest whose entries are off by that share of them.
+    isSlow(unit) {
+      const noise = this.noiseOf(unit);
+      return this.speeds.every((speed, k) => speed <= noise * this.sizes[k]);
+    }
+
+    // Whether such errors are all that moves them; not where one of their directions grows.
+    restsWithin(unit) {
+      const noise = this.noiseOf(unit), rates = this.loud.length ? this.eigen.rates : [];
+      return this.isSlow(unit) && rates.every((rate) => rate <= noise);
     }
 
     get eigenS() {
