@@ -42,3 +42,16 @@ def test_the_space_of_a_zero_is_complete_and_all_its_images_are_zero():
     assert space.reach(1.0, 1e-12) and not space.products
     assert not space.apply(np.exp).any() and space.apply(np.exp).shape == (60, 1)
     assert space.apply(phi_functions).shape == (*phi_functions(np.zeros(1)).shape[:-1], 60, 1)
+
+
+def test_a_space_has_no_more_vectors_than_there_are():
+    """What is left of the last one is the rounding of the largest eigenvalue, and no direction."""
+    rng = np.random.default_rng(0)
+    u, S = rng.standard_normal((6, 1)), rng.standard_normal((6, 6))
+    u /= np.linalg.norm(u)
+    b = u + 1e-10 * rng.standard_normal((6, 1))
+    space = Krylov(lambda v: -1e20 * (u.T @ v) * u - S @ (S.T @ v), b, np.ones(1), 100)
+    while not space.complete and len(space.diagonal) < 100:
+        space.extend()
+    assert space.complete and len(space.diagonal) <= 6
+    assert np.isfinite(space.apply(lambda x: phi_functions(x)[0])).all()
